@@ -1,0 +1,87 @@
+// swift-tools-version: 6.0
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+import PackageDescription
+
+/// Cross-target internals are `package`; what a file does not name in its signature it imports internally.
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+let package = Package(
+    name: "outbox",
+    platforms: [.macOS(.v15)],
+    products: [
+        .library(name: "Outbox", targets: ["Outbox"]),
+        .library(name: "OutboxRelay", targets: ["OutboxRelay"]),
+        .library(name: "OutboxHTTP", targets: ["OutboxHTTP"]),
+        .library(name: "OutboxTesting", targets: ["OutboxTesting"]),
+        .executable(name: "outbox", targets: ["OutboxCommand"]),
+    ],
+    dependencies: [
+        // The logging façade that every Swift server already has: handlers get a logger of their service's kind.
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        // The command line: subcommands, `--help` and completions, as Swift tools have them. Command target only.
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+        // YAML with line numbers, for a configuration file whose errors name their line. Command target only.
+        .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+    ],
+    targets: [
+        .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"]), .brew(["libpq"])]),
+        .systemLibrary(name: "CLibCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+
+        .target(name: "PostgresClient", dependencies: ["CLibPQ"], swiftSettings: strict),
+        .target(name: "OutboxCore", swiftSettings: strict),
+        .target(name: "Outbox", dependencies: ["OutboxCore", "PostgresClient"], swiftSettings: strict),
+        .target(
+            name: "OutboxMigrations",
+            path: "migrations",
+            exclude: ["README.md"],
+            resources: [.embedInCode("0001_outbox.up.sql"), .embedInCode("0001_outbox.down.sql")],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "OutboxRelay",
+            dependencies: ["Outbox", "OutboxCore", "PostgresClient", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "OutboxHTTP",
+            dependencies: ["OutboxRelay", "OutboxCore", "CLibCurl", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "OutboxTesting",
+            dependencies: ["OutboxRelay", "Outbox", "OutboxCore", "OutboxMigrations", "PostgresClient"],
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "OutboxCommand",
+            dependencies: [
+                "Outbox", "OutboxRelay", "OutboxHTTP", "OutboxCore", "OutboxMigrations", "PostgresClient",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Yams", package: "Yams"),
+            ],
+            swiftSettings: strict
+        ),
+
+        .testTarget(name: "PostgresClientTests", dependencies: ["PostgresClient", "OutboxTesting"], swiftSettings: strict),
+        .testTarget(name: "OutboxCoreTests", dependencies: ["OutboxCore"], swiftSettings: strict),
+        .testTarget(
+            name: "OutboxTests",
+            dependencies: ["Outbox", "OutboxCore", "OutboxRelay", "OutboxTesting", "OutboxMigrations", "PostgresClient"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "OutboxHTTPTests",
+            dependencies: ["OutboxHTTP", "OutboxRelay", "OutboxCore", "OutboxTesting", "PostgresClient"],
+            swiftSettings: strict
+        ),
+        .testTarget(name: "OutboxCommandTests", dependencies: ["OutboxCommand", "OutboxTesting", "PostgresClient"], swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6]
+)

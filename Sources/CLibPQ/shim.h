@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+#pragma once
+#include <libpq-fe.h>
