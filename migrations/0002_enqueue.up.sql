@@ -1,0 +1,266 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Copyright the Outbox project authors
+--
+-- 0002 enqueue, up: the functions by which applications enqueue and cancel.
+--   Locks    none on tables. A transaction-level advisory lock keeps two migrations apart.
+--   Time     below a second.
+--   Undo     0002_enqueue.down.sql
+--   Run it   psql -v ON_ERROR_STOP=1 -f 0002_enqueue.up.sql      or      outbox migrate
+--
+-- Another schema name: replace it in the line marked (schema), or run `outbox migrate --schema NAME`.
+
+BEGIN;
+
+SET LOCAL search_path TO outbox, pg_temp;      -- (schema) every function below keeps this search_path for good
+SET LOCAL lock_timeout = '5s';
+SELECT pg_advisory_xact_lock(7239417205116);   -- the same number in every migration and in `outbox migrate`
+DO $$
+BEGIN
+    IF (SELECT max(version) FROM schema_version) IS DISTINCT FROM 1 THEN
+        RAISE EXCEPTION 'migration 0002 follows 0001, and this schema is at %', (SELECT max(version) FROM schema_version)
+            USING HINT = 'apply the migrations in the order of their numbers; see the table schema_version';
+    END IF;
+END $$;
+INSERT INTO schema_version (version, name) VALUES (2, 'enqueue');
+
+-- The leaf for a time. The period, 900 seconds, stands here alone: replace the function to change it; rows stay where
+-- they are and are found there.
+CREATE FUNCTION slot_at(at timestamptz) RETURNS smallint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ((extract(epoch FROM at)::bigint / 900) % 4)::smallint
+$$;
+
+-- Refuses an argument: SQLSTATE 22023, the argument's name first, what to do in the hint.
+CREATE FUNCTION refuse(argument text, problem text, advice text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'outbox.enqueue: % %', argument, problem USING ERRCODE = 'invalid_parameter_value', HINT = advice;
+END $$;
+
+-- Checks the options that all ways of enqueueing share, and returns the lane.
+CREATE FUNCTION check_options(
+    queue text, priority int, delay interval, run_at timestamptz, expires_at timestamptz, headers jsonb,
+    content_type text, endpoint text, max_attempts int
+) RETURNS text LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    name text;
+    value jsonb;
+    bytes int := 0;
+BEGIN
+    IF queue IS NULL OR queue !~ '^[a-z0-9][a-z0-9_.-]{0,62}$' THEN
+        PERFORM refuse('queue', 'must be 1 to 63 of a-z, 0-9, "_", "." and "-", and begin with a letter or digit',
+                       'leave it out for the queue "default"');
+    END IF;
+    IF priority IS NULL OR priority NOT BETWEEN 0 AND 9 THEN
+        PERFORM refuse('priority', 'must be 0 (first) to 9 (last)', 'leave it out for 5');
+    END IF;
+    IF delay IS NOT NULL THEN
+        IF run_at IS NOT NULL THEN
+            PERFORM refuse('delay', 'and run_at exclude each other', 'give one of them');
+        END IF;
+        -- compared as seconds: months and days of an interval may differ in sign
+        IF extract(epoch FROM delay) NOT BETWEEN 0 AND 315576000 THEN
+            PERFORM refuse('delay', 'must not be negative, and at most ten years', 'leave it out to run at once');
+        END IF;
+    END IF;
+    IF run_at IS NOT NULL AND (NOT isfinite(run_at) OR run_at > now() + interval '10 years') THEN
+        PERFORM refuse('run_at', 'must be a time within the next ten years', 'a time in the past means at once');
+    END IF;
+    IF expires_at IS NOT NULL AND expires_at <= coalesce(run_at, clock_timestamp() + coalesce(delay, '0'::interval)) THEN
+        PERFORM refuse('expires_at', 'must be later than the time at which the task may run',
+                       'such a task could never run; give a later time or leave it out');
+    END IF;
+    IF max_attempts IS NOT NULL AND max_attempts NOT BETWEEN 1 AND 1000 THEN
+        PERFORM refuse('max_attempts', 'must be 1 to 1000', 'leave it out for the policy of the handler or endpoint');
+    END IF;
+    IF endpoint IS NOT NULL AND endpoint !~ '^[a-z0-9][a-z0-9_.-]{0,62}$' THEN
+        PERFORM refuse('endpoint', 'must be 1 to 63 of a-z, 0-9, "_", "." and "-", and begin with a letter or digit',
+                       'use the name that the relay''s configuration gives the endpoint');
+    END IF;
+    -- the media type of RFC 9110 section 8.3.1, with any parameters in visible ASCII
+    IF content_type IS NOT NULL
+       AND (content_type !~ '^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( ?;[ -~]*)?$' OR length(content_type) > 200) THEN
+        PERFORM refuse('content_type', 'is not a media type', 'for example text/plain; charset=utf-8');
+    END IF;
+    IF headers IS NOT NULL THEN
+        IF jsonb_typeof(headers) <> 'object' THEN
+            PERFORM refuse('headers', 'must be a JSON object of names and strings', 'for example {"x-tenant": "a"}');
+        END IF;
+        FOR name, value IN SELECT * FROM jsonb_each(headers) LOOP
+            IF name !~ '^[A-Za-z0-9!#$%&''*+.^_`|~-]+$' THEN
+                PERFORM refuse('headers', format('has a name that is no HTTP field name: %s', to_json(left(name, 60))),
+                               'RFC 9110 section 5.1 allows letters, digits and !#$%&''*+-.^_`|~');
+            END IF;
+            IF lower(name) ~ '^(host|content-type|content-length|transfer-encoding|connection|te|trailer|upgrade|expect|keep-alive|user-agent|idempotency-key|traceparent|tracestate|baggage|forwarded)$|^(proxy-|webhook-|ce-|outbox-|x-forwarded-)' THEN
+                PERFORM refuse('headers', format('must not set %s', to_json(name)),
+                               'the relay sets it itself, or it belongs to the connection');
+            END IF;
+            IF jsonb_typeof(value) <> 'string' OR (value #>> '{}') !~ '^[\t -~]*$' THEN
+                PERFORM refuse('headers', format('has a value for %s that is not a string of visible ASCII', to_json(name)),
+                               'encode other characters, for example with percent-encoding');
+            END IF;
+            bytes := bytes + length(name) + length(value #>> '{}') + 4;
+        END LOOP;
+        IF bytes > 4096 THEN
+            PERFORM refuse('headers', format('take %s bytes, more than 4096', bytes), 'put the data into the payload');
+        END IF;
+    END IF;
+    RETURN priority || ':' || queue || coalesce(':e=' || endpoint, '');
+END $$;
+
+-- Checks what differs from task to task.
+CREATE FUNCTION check_task(kind text, payload bytea, idempotency_key text, which text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    IF kind IS NULL OR kind !~ '^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$' OR length(kind) > 128 THEN
+        PERFORM refuse('kind' || which, format('is not a kind: %s', coalesce(to_json(left(kind, 60))::text, 'null')),
+                       'use up to 128 letters, digits, "_" and "-" in parts joined by ".", for example orders.created');
+    END IF;
+    IF payload IS NULL THEN
+        PERFORM refuse('payload' || which, 'is null', 'give an empty payload, or the JSON text null');
+    END IF;
+    IF octet_length(payload) > 1048576 THEN
+        PERFORM refuse('payload' || which, format('has %s bytes, more than 1048576', octet_length(payload)),
+                       'store the data elsewhere and enqueue a reference to it');
+    END IF;
+    IF idempotency_key IS NOT NULL AND (idempotency_key !~ '^[ -~]+$' OR length(idempotency_key) > 255) THEN
+        PERFORM refuse('idempotency_key' || which, 'must be 1 to 255 visible ASCII characters',
+                       'it is sent in an HTTP header; leave it out for the task''s id');
+    END IF;
+END $$;
+
+-- Enqueues a task in the caller's transaction and returns its id. The payload's bytes are stored and sent as they are.
+--
+--   queue, priority   which lane: priority 0 runs first, 9 last
+--   delay, run_at     not before: an interval from now, or a time
+--   expires_at        not after: a task that has not succeeded by then becomes a dead letter
+--   idempotency_key   the name of the logical operation, sent on every attempt (default: the id)
+--   headers           sent to an HTTP endpoint: a JSON object of strings
+--   content_type      of the payload (default: application/json)
+--   endpoint          the HTTP endpoint (default: the relay's routes decide)
+--   max_attempts      charged attempts (default: the policy of the handler or endpoint)
+--   id                a UUID made by the caller (default: a random one)
+CREATE FUNCTION enqueue(
+    kind text, payload bytea,
+    queue text DEFAULT 'default', priority int DEFAULT 5,
+    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
+    idempotency_key text DEFAULT NULL, headers jsonb DEFAULT NULL, content_type text DEFAULT NULL,
+    endpoint text DEFAULT NULL, max_attempts int DEFAULT NULL, id uuid DEFAULT NULL
+) RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    lane text := check_options(queue, priority, delay, run_at, expires_at, headers, content_type, endpoint, max_attempts);
+    at timestamptz := coalesce(run_at, clock_timestamp() + delay);
+BEGIN
+    PERFORM check_task(kind, payload, idempotency_key, '');
+    id := coalesce(id, gen_random_uuid());
+    IF at > clock_timestamp() THEN
+        INSERT INTO later (run_at, due_at, id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload)
+        VALUES (at, at, id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload);
+    ELSE
+        INSERT INTO ready (slot, id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload)
+        VALUES (slot_at(clock_timestamp()), id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload);
+    END IF;
+    RETURN id;
+END $$;
+
+-- The same for text: its UTF-8 bytes are stored.
+CREATE FUNCTION enqueue(
+    kind text, payload text,
+    queue text DEFAULT 'default', priority int DEFAULT 5,
+    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
+    idempotency_key text DEFAULT NULL, headers jsonb DEFAULT NULL, content_type text DEFAULT NULL,
+    endpoint text DEFAULT NULL, max_attempts int DEFAULT NULL, id uuid DEFAULT NULL
+) RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    SELECT enqueue(kind, convert_to(payload, 'UTF8'), queue, priority, delay, run_at, expires_at,
+                   idempotency_key, headers, content_type, endpoint, max_attempts, id)
+$$;
+
+-- The same for jsonb: its text rendering is stored, once.
+CREATE FUNCTION enqueue(
+    kind text, payload jsonb,
+    queue text DEFAULT 'default', priority int DEFAULT 5,
+    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
+    idempotency_key text DEFAULT NULL, headers jsonb DEFAULT NULL, content_type text DEFAULT NULL,
+    endpoint text DEFAULT NULL, max_attempts int DEFAULT NULL, id uuid DEFAULT NULL
+) RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    SELECT enqueue(kind, convert_to(payload::text, 'UTF8'), queue, priority, delay, run_at, expires_at,
+                   idempotency_key, headers, content_type, endpoint, max_attempts, id)
+$$;
+
+-- Enqueues many tasks with the same options and returns their ids in the order given.
+-- kinds, idempotency_keys and ids have an element for each payload; kinds may have a single one for all.
+CREATE FUNCTION enqueue_many(
+    kinds text[], payloads bytea[],
+    queue text DEFAULT 'default', priority int DEFAULT 5,
+    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
+    idempotency_keys text[] DEFAULT NULL, headers jsonb DEFAULT NULL, content_type text DEFAULT NULL,
+    endpoint text DEFAULT NULL, max_attempts int DEFAULT NULL, ids uuid[] DEFAULT NULL
+) RETURNS SETOF uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    lane text := check_options(queue, priority, delay, run_at, expires_at, headers, content_type, endpoint, max_attempts);
+    at timestamptz := coalesce(run_at, clock_timestamp() + delay);
+    many int := coalesce(cardinality(payloads), 0);
+BEGIN
+    IF many = 0 THEN
+        RETURN;
+    END IF;
+    IF cardinality(kinds) IS NULL OR cardinality(kinds) NOT IN (1, many) THEN
+        PERFORM refuse('kinds', format('has %s elements for %s payloads', coalesce(cardinality(kinds), 0), many),
+                       'give one kind for each payload, or a single one for all');
+    END IF;
+    IF cardinality(idempotency_keys) <> many OR cardinality(ids) <> many THEN
+        PERFORM refuse('idempotency_keys', 'and ids need an element for each payload', 'elements may be null');
+    END IF;
+    IF cardinality(kinds) = 1 THEN
+        kinds := array_fill(kinds[array_lower(kinds, 1)], ARRAY[many]);
+    END IF;
+    PERFORM check_task(t.kind, t.payload, t.key, '[' || t.n || ']')
+    FROM unnest(kinds, payloads, idempotency_keys) WITH ORDINALITY AS t(kind, payload, key, n);
+    ids := ARRAY(SELECT coalesce(t.id, gen_random_uuid())
+                 FROM unnest(payloads, ids) WITH ORDINALITY AS t(payload, id, n) ORDER BY t.n);
+    IF at > clock_timestamp() THEN
+        INSERT INTO later (run_at, due_at, id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload)
+        SELECT at, at, t.id, lane, t.kind, t.key, headers, content_type, endpoint, max_attempts, expires_at, t.payload
+        FROM unnest(ids, kinds, idempotency_keys, payloads) WITH ORDINALITY AS t(id, kind, key, payload, n) ORDER BY t.n;
+    ELSE
+        INSERT INTO ready (slot, id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload)
+        SELECT slot_at(clock_timestamp()), t.id, lane, t.kind, t.key, headers, content_type, endpoint, max_attempts, expires_at, t.payload
+        FROM unnest(ids, kinds, idempotency_keys, payloads) WITH ORDINALITY AS t(id, kind, key, payload, n) ORDER BY t.n;
+    END IF;
+    RETURN QUERY SELECT unnest(ids);
+END $$;
+
+CREATE FUNCTION enqueue_many(
+    kinds text[], payloads text[],
+    queue text DEFAULT 'default', priority int DEFAULT 5,
+    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
+    idempotency_keys text[] DEFAULT NULL, headers jsonb DEFAULT NULL, content_type text DEFAULT NULL,
+    endpoint text DEFAULT NULL, max_attempts int DEFAULT NULL, ids uuid[] DEFAULT NULL
+) RETURNS SETOF uuid LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    SELECT enqueue_many(kinds, ARRAY(SELECT convert_to(t.p, 'UTF8') FROM unnest(payloads) WITH ORDINALITY AS t(p, n) ORDER BY t.n),
+                        queue, priority, delay, run_at, expires_at, idempotency_keys, headers, content_type, endpoint,
+                        max_attempts, ids)
+$$;
+
+-- Cancels a task that no relay is running and says whether there was one. It reads the tables through: there is no
+-- index by id, since an index would cost every enqueue.
+CREATE FUNCTION cancel(id uuid) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    gone int;
+BEGIN
+    WITH a AS (DELETE FROM ready WHERE id = cancel.id AND relay IS NULL RETURNING 1),
+         b AS (DELETE FROM later WHERE id = cancel.id RETURNING 1)
+    SELECT count(*) INTO gone FROM (SELECT FROM a UNION ALL SELECT FROM b) x;
+    IF gone > 0 THEN
+        DELETE FROM attempts WHERE task = cancel.id AND NOT EXISTS (SELECT FROM dead WHERE id = cancel.id);
+    END IF;
+    RETURN gone > 0;
+END $$;
+-- Nobody but the owner may call a function until roles are granted: see roles.sql.
+DO $$
+BEGIN
+    EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA %I FROM PUBLIC', current_schema());
+END $$;
+
+COMMIT;
