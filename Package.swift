@@ -39,8 +39,10 @@ let package = Package(
         .target(
             name: "OutboxMigrations",
             path: "migrations",
-            exclude: ["README.md"],
-            resources: [.embedInCode("0001_outbox.up.sql"), .embedInCode("0001_outbox.down.sql")],
+            exclude: ["README.md", "roles.sql"],
+            resources: ["0001_tables", "0002_enqueue", "0003_relay", "0004_operate"].flatMap {
+                [.embedInCode("\($0).up.sql"), .embedInCode("\($0).down.sql")]
+            },
             swiftSettings: strict
         ),
         .target(

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+@main
+struct OutboxCommand {
+    static func main() {}
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+// Which lanes to ask, from where, for how many; and what upkeep goes along.
+
+extension Engine {
+    /// The most settlements that go in one exchange.
+    private static let mostSettlements = 2000
+    /// The most lanes that one claim asks; further ones have their turn next time.
+    private static let mostLanes = 256
+    /// How long a lane in which nothing is found is still asked by name.
+    private static let laneMemory: Duration = .seconds(60)
+
+    /// What to send now, if anything; it is taken out of what is pending.
+    mutating func nextExchangeToSend(at now: Duration) -> Exchange? {
+        var next = Exchange(succeeded: [], failed: [], round: nil, kindsOfSucceeded: [], kindsOfFailed: [])
+        if pending.settlements <= Self.mostSettlements {
+            swap(&next, &pending)
+        } else {
+            let succeeded = min(pending.succeeded.count, Self.mostSettlements)
+            let failed = min(pending.failed.count, Self.mostSettlements - succeeded)
+            next.succeeded = Array(pending.succeeded.prefix(succeeded))
+            next.kindsOfSucceeded = Array(pending.kindsOfSucceeded.prefix(succeeded))
+            next.failed = Array(pending.failed.prefix(failed))
+            next.kindsOfFailed = Array(pending.kindsOfFailed.prefix(failed))
+            pending.succeeded.removeFirst(succeeded)
+            pending.kindsOfSucceeded.removeFirst(succeeded)
+            pending.failed.removeFirst(failed)
+            pending.kindsOfFailed.removeFirst(failed)
+        }
+        if stopAt == nil { next.round = nextRound(at: now) }
+        return next.isEmpty ? nil : next
+    }
+
+    private mutating func nextRound(at now: Duration) -> Round? {
+        let suspects = lanes.keys.filter(\.runsAlone)
+        if alone.advance(hasSuspects: !suspects.isEmpty, isIdle: running.isEmpty, at: now) {
+            let asks = suspects.map { Round.Ask(lane: $0, floor: 0, limit: 1, ceiling: .max) }
+            return Round(asks: asks, total: 1, discover: false, promote: nil, rescue: false)
+        }
+        let total = alone.isNormal ? min(free, settings.batch) : 0
+        let sweeps = now >= nextSweep
+        let promotes = now >= nextPromotion
+        let polls = total > 0 ? expectsMore || now >= nextPoll : promotes
+        guard polls || sweeps else { return nil }
+        return Round(
+            asks: asks(total: total, sweeps: sweeps, at: now) + suspects.map {
+                Round.Ask(lane: $0, floor: 0, limit: 0, ceiling: .max)
+            },
+            total: total,
+            discover: sweeps || now >= nextDiscovery,
+            promote: promotes || sweeps ? (now >= nextFullPromotion ? .all : .recent) : nil,
+            rescue: sweeps
+        )
+    }
+
+    /// The lanes to ask, the most urgent priority first and the oldest leaf first within a lane. Lanes of one priority
+    /// take turns and share what is free, so that a full lane does not starve its neighbours; and every eighth claim
+    /// begins anywhere, so that low priorities come forward in the end.
+    private mutating func asks(total: Int, sweeps: Bool, at now: Duration) -> [Round.Ask] {
+        turn += 1
+        func age(_ slot: Int16) -> Int16 { currentSlot.map { ($0 - slot + 4) % 4 } ?? 0 }
+        let keys = lanes.keys.filter { !$0.runsAlone }.sorted {
+            ($0.priority, $0.name, age($1.slot)) < ($1.priority, $1.name, age($0.slot))
+        }
+        guard !keys.isEmpty else { return [] }
+        var ordered: [LaneKey] = []
+        if turn % 8 == 0 {
+            ordered = Self.rotated(keys[...], by: turn / 8)
+        } else {
+            var first = 0
+            while first < keys.count {
+                let end = keys[first...].firstIndex { $0.priority != keys[first].priority } ?? keys.count
+                ordered += Self.rotated(keys[first..<end], by: turn)
+                first = end
+            }
+        }
+        let busy = lanes.values.count { now - $0.lastYield < .seconds(1) }
+        let share = total == 0 ? 0 : max(1, (total + max(busy, 1) - 1) / max(busy, 1))
+        return ordered.prefix(Self.mostLanes).map { key in
+            let lane = lanes[key] ?? Lane(now: now)
+            return Round.Ask(lane: key, floor: sweeps ? 0 : lane.floor, limit: share, ceiling: lane.ceiling)
+        }
+    }
+
+    private static func rotated(_ keys: ArraySlice<LaneKey>, by turn: Int) -> [LaneKey] {
+        let start = keys.startIndex + turn % keys.count
+        return Array(keys[start...] + keys[..<start])
+    }
+
+    mutating func noteAnswer(_ answer: Answer, at now: Duration, _ commands: inout [Command]) {
+        guard let (sent, sentAt) = exchange else { return }
+        exchange = nil
+        exchangeFailures = 0
+        noteSettled(answer.settled, of: sent, &commands)
+        guard let round = sent.round else { return }
+        if let news = answer.news { noteNews(news, of: round, at: now, &commands) }
+        noteClaimed(answer, of: round, at: now)
+        for claimed in answer.claimed { begin(claimed, leasedAt: sentAt, at: now, &commands) }
+    }
+
+    private mutating func noteNews(_ news: Answer.News, of round: Round, at now: Duration, _ commands: inout [Command]) {
+        if let slot = currentSlot, slot != news.currentSlot {
+            // what is enqueued from now on is in the next leaf: ask it without waiting for a discovery
+            for key in lanes.keys where key.slot == slot && !key.runsAlone {
+                let next = LaneKey(slot: news.currentSlot, name: key.name)
+                if lanes[next] == nil { lanes[next] = Lane(now: now) }
+            }
+        }
+        currentSlot = news.currentSlot
+        for key in news.found where lanes[key] == nil { lanes[key] = Lane(now: now) }
+        // upkeep takes at most a hundredth of the time, a promotion, which moves tasks that are due, a twentieth
+        if round.discover { nextDiscovery = now + max(settings.poll.upperBound * 0.8, news.took.discovery * 100) }
+        if round.rescue { nextSweep = now + jittered(max(settings.sweepInterval, news.took.rescue * 100)) }
+        if let promote = round.promote {
+            let movedAll = news.promoted < Engine.mostPromotions
+            if promote == .all, movedAll { nextFullPromotion = now + .seconds(60) }
+            nextPromotion = movedAll ? now + max(settings.poll.upperBound * 0.8, news.took.promotion * 20) : now
+            if news.promoted > 0 { nextDiscovery = now }
+        }
+        if news.rescued > 0 {
+            commands.append(.report(.rescued(news.rescued)))
+            nextDiscovery = now
+            nextPoll = now
+        }
+        if news.alertDue { commands.append(.deliverAlerts) }
+    }
+
+    /// How many tasks one promotion moves.
+    package static let mostPromotions = 1000
+
+    private mutating func noteClaimed(_ answer: Answer, of round: Round, at now: Duration) {
+        var found: [LaneKey: (lowest: Int64, highest: Int64, count: Int)] = [:]
+        for task in answer.claimed {
+            let seq = task.hold.seq
+            let seen = found[task.hold.lane] ?? (seq, seq, 0)
+            found[task.hold.lane] = (min(seen.lowest, seq), max(seen.highest, seq), seen.count + 1)
+        }
+        if !alone.isNormal {
+            if answer.claimed.isEmpty { lanes = lanes.filter { !$0.key.runsAlone } } else { alone.found() }
+            return
+        }
+        let isFull = answer.claimed.count >= round.total || answer.stoppedAtBytes
+        var reachedLimit = false
+        for ask in round.asks where ask.limit > 0 {
+            if let here = found[ask.lane], here.count >= ask.limit { reachedLimit = true }
+            if !isFull, found[ask.lane]?.count ?? 0 < ask.limit { lanes[ask.lane]?.drained() }
+        }
+        for (key, here) in found {
+            var lane = lanes[key] ?? Lane(now: now)
+            if here.lowest < lane.floor { lane.lower(to: here.lowest) }
+            lane.claimed(lowest: here.lowest, highest: here.highest, at: now)
+            lanes[key] = lane
+        }
+        lanes = lanes.filter { $0.key.runsAlone || now - $0.value.lastYield < Self.laneMemory }
+        guard round.total > 0 else { return }
+        expectsMore = !answer.claimed.isEmpty && (isFull || reachedLimit)
+        pollInterval = answer.claimed.isEmpty
+            ? min(pollInterval * 2, settings.poll.upperBound) : settings.poll.lowerBound
+        if nextPoll <= now || !answer.claimed.isEmpty { nextPoll = now + jittered(pollInterval) }
+    }
+
+    mutating func noteExchangeFailure(unknown: Bool, at now: Duration) {
+        guard let (sent, _) = exchange else { return }
+        exchange = nil
+        // What was to be settled is sent again: a settlement is idempotent, its attempt being the fence. Claims that
+        // were executed without our knowing come back by their leases.
+        if unknown {
+            for hold in sent.succeeded { uncertain.insert(hold.seq) }
+            for move in sent.failed { uncertain.insert(move.hold.seq) }
+        }
+        pending.succeeded = sent.succeeded + pending.succeeded
+        pending.kindsOfSucceeded = sent.kindsOfSucceeded + pending.kindsOfSucceeded
+        pending.failed = sent.failed + pending.failed
+        pending.kindsOfFailed = sent.kindsOfFailed + pending.kindsOfFailed
+        exchangeFailures += 1
+        let most = min(5, 0.1 * Double(1 << min(exchangeFailures, 6)))
+        nextExchange = now + .seconds(Double.random(in: 0.05...most, using: &random))
+    }
+
+    private mutating func jittered(_ duration: Duration) -> Duration {
+        .seconds(duration.inSeconds * Double.random(in: 0.8...1, using: &random))
+    }
+}

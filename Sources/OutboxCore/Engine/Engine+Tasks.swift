@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+// What becomes of a task: begun, finished, settled.
+
+extension Engine {
+    mutating func begin(_ task: Claimed, leasedAt: Duration, at now: Duration, _ commands: inout [Command]) {
+        guard stopAt == nil, let kind = kinds.number(of: task.kind) else {
+            move(task, to: .ready, kind: kinds.number(of: task.kind) ?? 0)
+            return
+        }
+        let policy = kinds.policy(kind)
+        if task.acknowledged {
+            let failure = Failure(
+                type: "interrupted",
+                message: "it is of a kind that is acknowledged before it runs, and that run did not come to its end"
+            )
+            return move(task, to: .dead(.interrupted), because: failure, kind: kind)
+        }
+        if let expiresIn = task.expiresIn, expiresIn <= .zero {
+            return move(
+                task, to: .dead(.expired), because: Failure(type: "expired", message: "it was not done before it expired"),
+                kind: kind
+            )
+        }
+        if task.crashed >= policy.retry.maxCrashes {
+            let failure = Failure(
+                type: "crashed",
+                message: "the relay that ran it vanished \(task.crashed) times; it may be what makes relays vanish"
+            )
+            return move(task, to: .dead(.crashed), because: failure, kind: kind)
+        }
+        if task.charged >= task.maxAttempts ?? policy.retry.maxAttempts {
+            let failure = Failure(
+                type: "exhausted", message: "its \(task.charged) attempts are as many as the policy now allows"
+            )
+            return move(task, to: .dead(.exhausted), because: failure, kind: kind)
+        }
+        let timeoutAt = now + policy.timeout
+        running[task.hold.seq] = Running(
+            claimed: task, kind: kind, startedAt: now, leasedAt: leasedAt, timeoutAt: timeoutAt
+        )
+        payAttention(at: min(timeoutAt, leasedAt + settings.renewalAge))
+        commands.append(.start(task))
+    }
+
+    mutating func noteOutcome(_ outcome: Outcome, of seq: Int64, at now: Duration, _ commands: inout [Command]) {
+        guard let task = running.removeValue(forKey: seq) else { return }
+        guard !task.isAbandoned else { return }
+        switch outcome {
+        case .succeeded:
+            pending.succeeded.append(task.claimed.hold)
+            pending.kindsOfSucceeded.append(task.kind)
+        case .completed:
+            // The row is gone if the handler's transaction committed. If it is still there, the transaction rolled
+            // back and the handler did not say so: that is a failure like any other. A refusal is no surprise here.
+            uncertain.insert(seq)
+            let failure = Failure(
+                type: "completion_rolled_back", message: "the transaction that completed the task did not commit"
+            )
+            fail(task, failure, after: nil, charged: true, at: now)
+        case .retry(let failure, let after, let charged):
+            fail(task, failure, after: after, charged: charged, at: now)
+        case .rejected(let failure):
+            move(task.claimed, to: .dead(.rejected), because: failure, charged: true, kind: task.kind, took: now - task.startedAt)
+        case .released:
+            switch task.cancelled?.reason {
+            case .leaseLost: break  // another attempt has it, or will have it
+            case .stopping: giveBack(task, at: now)
+            case .timedOut, nil: fail(task, timeout(of: task), after: nil, charged: true, at: now)
+            }
+        }
+    }
+
+    func timeout(of task: Running) -> Failure {
+        task.cancelled?.reason == .timedOut
+            ? Failure(
+                type: "timeout",
+                message: "the attempt took longer than \(kinds.policy(task.kind).timeout) and was cancelled")
+            : Failure(type: "cancelled", message: "the handler gave up as if it had been cancelled")
+    }
+
+    mutating func fail(_ task: Running, _ failure: Failure, after: Duration?, charged: Bool, at now: Duration) {
+        let claimed = task.claimed
+        let policy = kinds.policy(task.kind)
+        let took = now - task.startedAt
+        let target: Move.Target
+        if policy.acknowledgesEarly {
+            target = .dead(.exhausted)
+        } else {
+            let fate = policy.retry.fate(
+                charged: charged, failures: claimed.charged + 1, attempt: Int(claimed.hold.attempt), after: after,
+                limit: claimed.maxAttempts, age: claimed.age + took, expiresIn: claimed.expiresIn.map { $0 - took },
+                using: &random
+            )
+            switch fate {
+            case .again(let delay): target = .later(delay)
+            case .dead(let reason): target = .dead(reason)
+            }
+        }
+        move(claimed, to: target, because: failure, charged: charged, kind: task.kind, took: took)
+    }
+
+    /// Gives a task back without a result: uncharged and claimable at once, unless it must not run twice.
+    mutating func giveBack(_ task: Running, at now: Duration) {
+        if kinds.policy(task.kind).acknowledgesEarly {
+            let failure = Failure(
+                type: "interrupted", message: "the relay stopped before the run came to its end, and the kind is never run twice"
+            )
+            move(task.claimed, to: .dead(.interrupted), because: failure, kind: task.kind, took: now - task.startedAt)
+        } else {
+            move(task.claimed, to: .ready, kind: task.kind, took: now - task.startedAt)
+        }
+    }
+
+    private mutating func move(
+        _ task: Claimed, to target: Move.Target, because failure: Failure? = nil, charged: Bool = false, kind: Int,
+        took: Duration = .zero
+    ) {
+        pending.failed.append(Move(hold: task.hold, target: target, failure: failure, charged: charged, took: took))
+        pending.kindsOfFailed.append(kind)
+    }
+
+    mutating func noteSettled(_ settled: [Int64], of sent: Exchange, _ commands: inout [Command]) {
+        // the common case, all of them, without a set
+        let accepted = settled.count == sent.settlements ? nil : Set(settled)
+        for (hold, kind) in zip(sent.succeeded, sent.kindsOfSucceeded) {
+            // refused after an exchange whose reply was lost: that exchange settled it
+            let wasUncertain = !uncertain.isEmpty && uncertain.remove(hold.seq) != nil
+            if accepted?.contains(hold.seq) ?? true || wasUncertain {
+                kinds.countSucceeded(kind)
+            } else {
+                noteFenced(hold.seq, kind: kind, &commands)
+            }
+        }
+        for (move, kind) in zip(sent.failed, sent.kindsOfFailed) {
+            let wasUncertain = !uncertain.isEmpty && uncertain.remove(move.hold.seq) != nil
+            if accepted?.contains(move.hold.seq) ?? true {
+                switch move.target {
+                case .later: kinds.count(kind, \.retried)
+                case .dead: kinds.count(kind, \.dead)
+                case .ready: kinds.count(kind, \.released)
+                }
+            } else if wasUncertain {
+                // completed in the handler's own transaction, or settled by the exchange whose reply was lost
+                if move.failure?.type == "completion_rolled_back" { kinds.countSucceeded(kind) }
+            } else {
+                noteFenced(move.hold.seq, kind: kind, &commands)
+            }
+        }
+    }
+
+    private mutating func noteFenced(_ seq: Int64, kind: Int, _ commands: inout [Command]) {
+        kinds.count(kind, \.fenced)
+        commands.append(.report(.fenced(seq: seq, kind: kinds.names[kind])))
+    }
+}

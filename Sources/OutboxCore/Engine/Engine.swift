@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+/// The relay's decisions as a pure state machine: events in, commands out, time and the seed of randomness as inputs.
+///
+/// The same engine runs in a relay, against Postgres, and in simulation, against a table in memory. It does no I/O and
+/// keeps nothing that must not be lost: leases and attempts are in the database, and a relay that starts anew finds
+/// everything again.
+///
+///     claimed ──start──▶ running ──finished──▶ settlement pending ──exchange──▶ settled, or fenced
+///        │                  │
+///        │                  ├─ timed out, or about to lose its lease: cancelled, then settled or left to its lease
+///        └─ not to be run   └─ stopping: cancelled after the grace, then released
+///           (expired, crashed too often, acknowledged before): dead letter at once
+///
+/// One exchange is under way at a time. Whatever has gathered meanwhile goes with the next one, so that a busy relay
+/// settles and claims in large batches and an idle one at once, without a timer.
+package struct Engine: Sendable {
+    package let settings: Settings
+    var random: SeededGenerator
+    var kinds: KindRegister
+
+    // Tasks
+    var running: [Int64: Running] = [:]
+    var pending = Exchange(succeeded: [], failed: [], round: nil, kindsOfSucceeded: [], kindsOfFailed: [])
+    /// Settlements that may have been executed already: if they are refused now, that is no surprise.
+    var uncertain: Set<Int64> = []
+    /// When the next lease is to be renewed, deadline comes or grace ends.
+    var nextAttention: Duration?
+    var renewing: [Int64: Duration]?
+
+    // Exchanges
+    var exchange: (sent: Exchange, at: Duration)?
+    var exchangeFailures = 0
+    var nextExchange: Duration = .zero
+
+    // Claims
+    var lanes: [LaneKey: Lane] = [:]
+    var turn = 0
+    var currentSlot: Int16?
+    var expectsMore = true
+    var pollInterval: Duration
+    var nextPoll: Duration = .zero
+    var nextSweep: Duration = .zero
+    var nextDiscovery: Duration = .zero
+    var nextPromotion: Duration = .zero
+    var nextFullPromotion: Duration = .zero
+    var alone = Solitude()
+
+    // Stopping
+    var stopAt: Duration?
+    var hasStopped = false
+
+    package init(settings: Settings, seed: UInt64) {
+        self.settings = settings
+        random = SeededGenerator(seed: seed)
+        kinds = KindRegister(settings: settings)
+        pollInterval = settings.poll.lowerBound
+    }
+
+    struct Running: Sendable {
+        let claimed: Claimed
+        let kind: Int
+        let startedAt: Duration
+        /// When the request that gave or renewed the lease was sent: the lease ends no earlier than `lease` after it.
+        var leasedAt: Duration
+        let timeoutAt: Duration
+        var cancelled: (reason: Cancellation, graceUntil: Duration)?
+        /// Its attempt is settled although the handler has not returned; it still takes its place.
+        var isAbandoned = false
+    }
+
+    /// How many more tasks may be started.
+    var free: Int { max(0, settings.capacity - running.count) }
+
+    /// When the engine wants `woke` at the latest; `nil` while it waits for another event.
+    package var nextWake: Duration? {
+        if hasStopped { return nil }
+        var times = [nextAttention, stopAt].compactMap { $0 }
+        if exchange == nil {
+            if stopAt == nil { times.append(max(nextExchange, min(nextPoll, nextSweep))) }
+            if pending.settlements > 0 { times.append(nextExchange) }
+        }
+        return times.min()
+    }
+
+    package mutating func handle(_ event: Event, at now: Duration) -> [Command] {
+        var commands: [Command] = []
+        handle(event, at: now, &commands)
+        return commands
+    }
+
+    /// The same for several events that came together, with one decision after them.
+    package mutating func handle(_ events: [Event], at now: Duration) -> [Command] {
+        var commands: [Command] = []
+        for event in events { note(event, at: now, &commands) }
+        decide(at: now, &commands)
+        return commands
+    }
+
+    private mutating func handle(_ event: Event, at now: Duration, _ commands: inout [Command]) {
+        note(event, at: now, &commands)
+        decide(at: now, &commands)
+    }
+
+    private mutating func note(_ event: Event, at now: Duration, _ commands: inout [Command]) {
+        switch event {
+        case .woke: break
+        case .nudged:
+            nextPoll = min(nextPoll, now)
+            nextDiscovery = min(nextDiscovery, now)
+        case .answered(let answer): noteAnswer(answer, at: now, &commands)
+        case .exchangeFailed(let unknown): noteExchangeFailure(unknown: unknown, at: now)
+        case .renewed(let seqs): noteRenewal(Set(seqs), at: now, &commands)
+        case .renewalFailed: noteRenewalFailure(at: now)
+        case .finished(let seq, let outcome): noteOutcome(outcome, of: seq, at: now, &commands)
+        case .stop(let grace): stopAt = min(stopAt ?? .seconds(Int64.max / 4), now + grace)
+        }
+    }
+
+    private mutating func decide(at now: Duration, _ commands: inout [Command]) {
+        guard !hasStopped else { return }
+        if let nextAttention, nextAttention <= now { attend(at: now, &commands) }
+        if let stopAt, stopAt <= now { cancelAll(at: now, &commands) }
+        if exchange == nil, now >= nextExchange, let next = nextExchangeToSend(at: now) {
+            exchange = (next, now)
+            commands.append(.exchange(next))
+        }
+        if let stopAt, exchange == nil {
+            let settledAll = running.isEmpty && pending.settlements == 0
+            // Past the grace, and the grace of the cancelled, and some time for the last exchange, nothing helps.
+            let gaveUp = now >= stopAt + settings.cancellationGrace + .seconds(5)
+            let onlyAbandoned = pending.settlements == 0 && running.values.allSatisfy(\.isAbandoned)
+            if settledAll || onlyAbandoned || gaveUp {
+                hasStopped = true
+                commands.append(.stopped(unsettled: pending.settlements))
+            }
+        }
+    }
+
+    /// What was done, by kind, since this was last called.
+    package mutating func takeTally() -> [String: Tally] { kinds.take() }
+
+    /// How many tasks run, and how many wait for their settlement.
+    package var load: (running: Int, settling: Int) {
+        (running.count, pending.settlements + (exchange?.sent.settlements ?? 0))
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+/// How a relay runs the tasks of one kind.
+package struct KindPolicy: Sendable, Hashable {
+    package var retry: RetryPolicy
+    /// How long an attempt may take before it is cancelled.
+    package var timeout: Duration
+    /// Acknowledge with the claim, before the run: at most once, never retried.
+    package var acknowledgesEarly: Bool
+    /// Run alone after the relay that ran it vanished: its payload may be what kills relays.
+    package var runsAloneAfterCrash: Bool
+
+    package init(
+        retry: RetryPolicy = RetryPolicy(), timeout: Duration = .seconds(300), acknowledgesEarly: Bool = false,
+        runsAloneAfterCrash: Bool = true
+    ) {
+        self.retry = retry
+        self.timeout = timeout
+        self.acknowledgesEarly = acknowledgesEarly
+        self.runsAloneAfterCrash = runsAloneAfterCrash
+    }
+}
+
+extension Engine {
+    package struct Settings: Sendable {
+        /// How many tasks run at once.
+        package var capacity = 64
+        /// The most tasks of one claim.
+        package var batch = 500
+        package var lease: Duration = .seconds(30)
+        /// The shortest and the longest pause between claims that find nothing.
+        package var poll: ClosedRange<Duration> = .milliseconds(20) ... .milliseconds(250)
+        package var sweepInterval: Duration = .seconds(5)
+        /// How long a cancelled handler may take to return.
+        package var cancellationGrace: Duration = .seconds(5)
+        package var kinds: [String: KindPolicy] = [:]
+        /// For kinds that are not named; `nil`: only named kinds are claimed.
+        package var otherKinds: KindPolicy?
+
+        package init() {}
+
+        /// How long before the lease's end a handler is cancelled: time for the cancellation to arrive.
+        var leaseMargin: Duration { lease / 6 }
+        /// How old a lease is when it is renewed.
+        var renewalAge: Duration { lease / 3 }
+    }
+}
+
+/// What a relay has done, by kind, since it was last asked.
+package struct Tally: Sendable, Equatable {
+    package var succeeded = 0
+    package var retried = 0
+    package var dead = 0
+    package var released = 0
+    package var fenced = 0
+
+    package init() {}
+
+    package var counts: [(outcome: String, count: Int)] {
+        [("succeeded", succeeded), ("retried", retried), ("dead", dead), ("released", released), ("fenced", fenced)]
+            .filter { $0.count > 0 }
+    }
+}
