@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+import Synchronization
+
+/// The one thread of the process that waits for descriptors, so that no other thread has to.
+///
+/// It does nothing but wait: whoever waits is resumed and reads or writes by itself. `poll(2)` and a socket pair are
+/// on every system that Swift servers are written on, and with a handful of connections they cost what epoll costs.
+///
+///     wait ──► registered ──┬─ descriptor ready ──► .ready
+///                           ├─ deadline passed  ──► .timedOut
+///                           ├─ task cancelled   ──► .cancelled
+///                           └─ not a descriptor ──► .failed
+///
+/// Whoever takes a wait out of the table resumes it, once, after letting go of the lock.
+package final class Poller: Sendable {
+    package static let shared = Poller()
+
+    /// What to wait for, and what was found.
+    package struct Events: OptionSet, Sendable, Hashable {
+        package let rawValue: Int16
+        package init(rawValue: Int16) { self.rawValue = rawValue }
+        package static let read = Events(rawValue: Int16(POLLIN))
+        package static let write = Events(rawValue: Int16(POLLOUT))
+    }
+
+    /// How a wait ended.
+    package enum Readiness: Sendable, Hashable {
+        /// At least one of the events; a hang-up or an error of the descriptor counts as all that were asked for,
+        /// because the read or write that follows reports it.
+        case ready(Events)
+        case timedOut
+        case cancelled
+        /// The descriptor is not open, or the poller has no descriptors left to work with.
+        case failed(SystemFailure)
+    }
+
+    fileprivate struct Wait {
+        let descriptor: Int32
+        let events: Events
+        let deadline: ContinuousClock.Instant?
+        let continuation: CheckedContinuation<Readiness, Never>
+    }
+
+    private struct State {
+        var waits: [UInt64: Wait] = [:]
+        /// Our end of the pair that gets the thread out of `poll`; `nil` until the first wait starts the thread.
+        var wakeDescriptor: Int32?
+        /// The thread sleeps, or is about to, with an older table than this one: it needs a nudge.
+        var isAsleep = false
+    }
+
+    private enum Registration {
+        case registered
+        case registeredAsleep(wake: Int32)
+        case refused(Readiness)
+    }
+
+    private let state = Mutex(State())
+    private let lastIdentity = Atomic<UInt64>(0)
+
+    private init() {}
+
+    /// Waits until `descriptor` is ready, the deadline passes or the task is cancelled.
+    ///
+    /// A task that is cancelled already does not wait at all. With `heedingCancellation` off a cancelled task waits
+    /// like any other: what is said to the server after a cancellation still needs its answer.
+    package func wait(
+        for descriptor: Int32,
+        _ events: Events,
+        until deadline: ContinuousClock.Instant? = nil,
+        heedingCancellation: Bool = true,
+        isolation: isolated (any Actor)? = #isolation
+    ) async -> Readiness {
+        let identity = lastIdentity.wrappingAdd(1, ordering: .relaxed).newValue
+        guard heedingCancellation else {
+            return await withCheckedContinuation(isolation: isolation) { continuation in
+                register(
+                    Wait(descriptor: descriptor, events: events, deadline: deadline, continuation: continuation),
+                    as: identity, heedingCancellation: false
+                )
+            }
+        }
+        return await withTaskCancellationHandler(
+            operation: {
+                await withCheckedContinuation(isolation: isolation) { continuation in
+                    register(
+                        Wait(descriptor: descriptor, events: events, deadline: deadline, continuation: continuation),
+                        as: identity, heedingCancellation: true
+                    )
+                }
+            },
+            onCancel: { cancel(identity) },
+            isolation: isolation
+        )
+    }
+
+    private func register(_ wait: Wait, as identity: UInt64, heedingCancellation: Bool) {
+        let registration: Registration = state.withLock { state in
+            // A cancellation that came before this line is seen here; one that comes after it finds the wait in the
+            // table, because the handler needs this lock.
+            if heedingCancellation, Task.isCancelled { return .refused(.cancelled) }
+            if let deadline = wait.deadline, deadline <= .now, wait.descriptor < 0 { return .refused(.timedOut) }
+            let wake: Int32
+            if let started = state.wakeDescriptor {
+                wake = started
+            } else {
+                switch start() {
+                case .success(let started): wake = started
+                case .failure(let failure): return .refused(.failed(failure))
+                }
+                state.wakeDescriptor = wake
+            }
+            state.waits[identity] = wait
+            guard state.isAsleep else { return .registered }
+            state.isAsleep = false
+            return .registeredAsleep(wake: wake)
+        }
+        switch registration {
+        case .registered: break
+        case .registeredAsleep(let wake): nudge(wake)
+        case .refused(let readiness): wait.continuation.resume(returning: readiness)
+        }
+    }
+
+    private func cancel(_ identity: UInt64) {
+        let (wait, wake): (Wait?, Int32?) = state.withLock { state in
+            let wait = state.waits.removeValue(forKey: identity)
+            guard wait != nil, state.isAsleep else { return (wait, nil) }
+            state.isAsleep = false
+            return (wait, state.wakeDescriptor)
+        }
+        wait?.continuation.resume(returning: .cancelled)
+        // A descriptor that `poll` still looks at is not really closed by `close`: let the thread drop it.
+        if let wake { nudge(wake) }
+    }
+
+    private func start() -> Result<Int32, SystemFailure> {
+        switch DescriptorPair.make() {
+        case .failure(let failure): return .failure(failure)
+        case .success(let pair):
+            let problem = detachThread { [self] in run(wokenBy: pair.far) }
+            guard problem != 0 else { return .success(pair.near) }
+            close(pair.near)
+            close(pair.far)
+            return .failure(SystemFailure(number: problem))
+        }
+    }
+
+    private func run(wokenBy wakeDescriptor: Int32) {
+        var identities: [UInt64] = []
+        var table: [pollfd] = []
+        var finished: [(CheckedContinuation<Readiness, Never>, Readiness)] = []
+        while true {
+            identities.removeAll(keepingCapacity: true)
+            table.removeAll(keepingCapacity: true)
+            table.append(pollfd(fd: wakeDescriptor, events: Int16(POLLIN), revents: 0))
+            let nearest: ContinuousClock.Instant? = state.withLock { state in
+                var nearest: ContinuousClock.Instant?
+                for (identity, wait) in state.waits {
+                    identities.append(identity)
+                    table.append(pollfd(fd: wait.descriptor, events: wait.events.rawValue, revents: 0))
+                    if let deadline = wait.deadline { nearest = min(nearest ?? deadline, deadline) }
+                }
+                state.isAsleep = true
+                return nearest
+            }
+            let count = poll(&table, nfds_t(table.count), milliseconds(until: nearest))
+            if count > 0, table[0].revents != 0 { discardNudges(at: wakeDescriptor) }
+            let now = ContinuousClock.now
+            state.withLock { state in
+                state.isAsleep = false
+                for (identity, entry) in zip(identities, table.dropFirst()) {
+                    guard let wait = state.waits[identity],
+                        let readiness = wait.readiness(found: count > 0 ? Int32(entry.revents) : 0, now: now)
+                    else { continue }
+                    state.waits[identity] = nil
+                    finished.append((wait.continuation, readiness))
+                }
+            }
+            for (continuation, readiness) in finished { continuation.resume(returning: readiness) }
+            finished.removeAll(keepingCapacity: true)
+        }
+    }
+}
+
+extension Poller.Wait {
+    fileprivate func readiness(found: Int32, now: ContinuousClock.Instant) -> Poller.Readiness? {
+        if found & Int32(POLLNVAL) != 0 { return .failed(SystemFailure(number: EBADF)) }
+        if found & Int32(POLLERR | POLLHUP) != 0 { return .ready(events) }
+        let met = events.intersection(Poller.Events(rawValue: Int16(truncatingIfNeeded: found)))
+        if !met.isEmpty { return .ready(met) }
+        if let deadline, deadline <= now { return .timedOut }
+        return nil
+    }
+}
+
+/// The timeout for `poll`: rounded up, so that a deadline less than a millisecond away does not spin.
+private func milliseconds(until deadline: ContinuousClock.Instant?) -> Int32 {
+    guard let deadline else { return -1 }
+    let remaining = deadline - .now
+    guard remaining > .zero else { return 0 }
+    let (seconds, attoseconds) = remaining.components
+    guard seconds < 1_000_000 else { return 1_000_000_000 }
+    return Int32(seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
+}
