@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+import CLibCurl
+import OutboxCore
+
+/// The driver's thread: owns the multi handle, the easy handles and every running transfer.
+///
+/// It is made, used and dropped on its own thread and is deliberately not `Sendable`.
+final class CurlLoop {
+    private let multi: UnsafeMutableRawPointer
+    private let queue: CurlQueue
+    private let limits: CurlDriver.Limits
+    private var running: [UInt64: CurlTransfer] = [:]
+    /// Easy handles between transfers, with their constant options set.
+    private var spare: [CurlHandle] = []
+    private static let maximumSpare = 64
+
+    init?(queue: CurlQueue, limits: CurlDriver.Limits) {
+        guard let multi = curl_multi_init() else { return nil }
+        outbox_multi_setopt_long(multi, CURLMOPT_MAXCONNECTS, limits.connections)
+        self.multi = multi
+        self.queue = queue
+        self.limits = limits
+    }
+
+    deinit {
+        spare = []
+        curl_multi_cleanup(multi)
+    }
+
+    func run() {
+        queue.attach(CurlWaker(multi))
+        while true {
+            let work = queue.take()
+            for job in work.jobs { begin(job) }
+            for id in work.cancelled { fail(id, CancellationError()) }
+            if let deadline = work.deadline, running.isEmpty || deadline <= .now { break }
+            guard advance() else { continue }
+            if !finish() { wait(until: work.deadline) }
+        }
+        for id in running.keys { fail(id, CurlError.shutDown) }
+        queue.close()
+    }
+
+    private func begin(_ job: CurlJob) {
+        guard let handle = spare.popLast() ?? CurlHandle() else {
+            return job.continuation.resume(throwing: CurlError.local("libcurl has no memory for a request"))
+        }
+        let transfer = CurlTransfer(job: job, handle: handle, limits: limits)
+        do {
+            try transfer.prepare()
+        } catch {
+            return job.continuation.resume(throwing: error)
+        }
+        guard curl_multi_add_handle(multi, handle.easy) == CURLM_OK else {
+            return job.continuation.resume(throwing: CurlError.local("libcurl did not accept a request"))
+        }
+        running[job.id] = transfer
+    }
+
+    /// Moves every transfer as far as it goes without waiting. False if libcurl is beyond help: all have failed then.
+    private func advance() -> Bool {
+        var count: CInt = 0
+        let code = curl_multi_perform(multi, &count)
+        if code == CURLM_OK { return true }
+        let message = String(cString: curl_multi_strerror(code))
+        for id in running.keys { fail(id, CurlError.local(message)) }
+        return false
+    }
+
+    /// Answers the callers of all finished transfers. False if there were none.
+    private func finish() -> Bool {
+        var finished = false
+        var left: CInt = 0
+        while let message = curl_multi_info_read(multi, &left) {
+            guard message.pointee.msg == CURLMSG_DONE, let easy = message.pointee.easy_handle else { continue }
+            // Both are read here: the message does not survive the removal of its handle.
+            let code = message.pointee.data.result
+            guard let id = CurlTransfer.id(of: easy), let transfer = running[id] else { continue }
+            let result = transfer.result(code)
+            remove(transfer)
+            transfer.job.continuation.resume(with: result)
+            finished = true
+        }
+        return finished
+    }
+
+    private func wait(until deadline: ContinuousClock.Instant?) {
+        guard queue.sleep(isStopping: deadline != nil) else { return }
+        // libcurl shortens this to the next of its own timeouts, and a caller with work cuts it short.
+        var limit = Duration.seconds(60)
+        if let deadline { limit = min(limit, max(.zero, deadline - .now)) }
+        curl_multi_poll(multi, nil, 0, CInt(limit.roundedUpMilliseconds), nil)
+    }
+
+    /// Gives a transfer up. One that has finished meanwhile is not found, and nothing happens.
+    private func fail(_ id: UInt64, _ error: any Error) {
+        guard let transfer = running[id] else { return }
+        remove(transfer)
+        transfer.job.continuation.resume(throwing: error)
+    }
+
+    private func remove(_ transfer: CurlTransfer) {
+        running[transfer.job.id] = nil
+        // Closes the connection too, unless the transfer is complete.
+        curl_multi_remove_handle(multi, transfer.handle.easy)
+        transfer.handle.clear()
+        if spare.count < Self.maximumSpare { spare.append(transfer.handle) }
+    }
+}
+
+extension Duration {
+    /// Whole milliseconds, never fewer than the duration, from 1 on: libcurl takes 0 as "no limit".
+    var roundedUpMilliseconds: Int {
+        let (seconds, attoseconds) = components
+        let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
+        return Int(min(max(1, milliseconds), Int64(Int32.max)))
+    }
+}

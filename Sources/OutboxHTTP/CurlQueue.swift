@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+import CLibCurl
+import Synchronization
+
+/// A request that waits for the driver's thread, and who waits for its answer.
+struct CurlJob: Sendable {
+    let id: UInt64
+    let request: CurlRequest
+    let continuation: CheckedContinuation<CurlResponse, any Error>
+}
+
+/// Where callers hand work to the driver's thread: all that both sides touch, under one lock.
+///
+///     open ── stop(grace:) ──► stopping(deadline) ── the thread is done ──► closed
+final class CurlQueue: Sendable {
+    /// What the thread has to do next.
+    struct Work {
+        var jobs: [CurlJob] = []
+        var cancelled: [UInt64] = []
+        var deadline: ContinuousClock.Instant?
+    }
+
+    private enum Phase {
+        case open
+        case stopping(ContinuousClock.Instant)
+        case closed
+    }
+
+    private struct State {
+        var phase = Phase.open
+        var jobs: [CurlJob] = []
+        var cancelled: [UInt64] = []
+        /// Set while the thread sleeps or is about to: a wake-up is a system call, so a busy thread is spared it.
+        var isSleeping = false
+        var waker: CurlWaker?
+        var waitingForClose: [CheckedContinuation<Void, Never>] = []
+
+        mutating func wake() {
+            guard isSleeping else { return }
+            isSleeping = false
+            waker?.wake()
+        }
+    }
+
+    private let state = Mutex(State())
+
+    // MARK: Callers
+
+    func submit(_ job: CurlJob) {
+        let refusal: (any Error)? = state.withLock { state in
+            guard case .open = state.phase else { return CurlError.shutDown }
+            // Looked at under the lock. The task is marked as cancelled before `cancel` runs, so either the mark is
+            // seen here, or `cancel` comes to the lock later and the thread finds the job together with its end.
+            guard !Task.isCancelled else { return CancellationError() }
+            state.jobs.append(job)
+            state.wake()
+            return nil
+        }
+        if let refusal { job.continuation.resume(throwing: refusal) }
+    }
+
+    func cancel(_ id: UInt64) {
+        state.withLock { state in
+            state.cancelled.append(id)
+            state.wake()
+        }
+    }
+
+    /// The first call decides; a later one can only shorten the grace.
+    func stop(grace: Duration) {
+        state.withLock { state in
+            let deadline = ContinuousClock.now + grace
+            switch state.phase {
+            case .open: state.phase = .stopping(deadline)
+            case .stopping(let earlier): state.phase = .stopping(min(earlier, deadline))
+            case .closed: return
+            }
+            state.wake()
+        }
+    }
+
+    func closed() async {
+        await withCheckedContinuation { continuation in
+            let isClosed = state.withLock { state in
+                if case .closed = state.phase { return true }
+                state.waitingForClose.append(continuation)
+                return false
+            }
+            if isClosed { continuation.resume() }
+        }
+    }
+
+    // MARK: The driver's thread
+
+    func attach(_ waker: CurlWaker) {
+        state.withLock { $0.waker = waker }
+    }
+
+    func take() -> Work {
+        state.withLock { state in
+            state.isSleeping = false
+            var work = Work()
+            swap(&work.jobs, &state.jobs)
+            swap(&work.cancelled, &state.cancelled)
+            if case .stopping(let deadline) = state.phase { work.deadline = deadline }
+            return work
+        }
+    }
+
+    /// Declares that the thread goes to sleep, unless there is something to do: false then.
+    /// From here on every caller wakes it, also before it really sleeps: libcurl remembers the wake-up.
+    func sleep(isStopping: Bool) -> Bool {
+        state.withLock { state in
+            if !state.jobs.isEmpty || !state.cancelled.isEmpty { return false }
+            if !isStopping, case .stopping = state.phase { return false }
+            state.isSleeping = true
+            return true
+        }
+    }
+
+    /// The thread's last word: nothing is accepted any more, and what still waits is refused.
+    func close() {
+        let (jobs, waiting) = state.withLock { state in
+            state.phase = .closed
+            state.waker = nil
+            let left = (state.jobs, state.waitingForClose)
+            state.jobs = []
+            state.waitingForClose = []
+            return left
+        }
+        for job in jobs { job.continuation.resume(throwing: CurlError.shutDown) }
+        for continuation in waiting { continuation.resume() }
+    }
+}
+
+/// The one thing that other threads may do with the driver's multi handle.
+///
+/// `@unchecked`: the pointer is only ever passed to `curl_multi_wakeup`, which "can be called from any thread"
+/// (<https://curl.se/libcurl/c/curl_multi_wakeup.html>), and only under the queue's lock, which the thread takes to
+/// remove the waker before it frees the handle.
+struct CurlWaker: @unchecked Sendable {
+    private let multi: UnsafeMutableRawPointer
+
+    init(_ multi: UnsafeMutableRawPointer) {
+        self.multi = multi
+    }
+
+    func wake() {
+        curl_multi_wakeup(multi)
+    }
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+import OutboxCore
+public import Logging
+
+/// Writes alerts to the log at level `error`: the channel that is always on.
+///
+/// The message is constant, so that a log search can watch for it; what differs is in the metadata.
+public struct LogChannel: AlertChannel {
+    public let name = "log"
+    private let logger: Logger
+
+    public init(logger: Logger) {
+        self.logger = logger
+    }
+
+    /// Logs the alert; never throws.
+    public func send(_ alert: Alert) async {
+        var metadata: Logger.Metadata = [
+            "incident": "\(alert.incident)",
+            "event": "\(alert.event.rawValue)",
+            "kind": "\(alert.kind)",
+            "error_type": "\(alert.errorType)",
+            "error": "\(alert.message)",
+            "count": "\(alert.count)",
+            "new_since_last": "\(alert.newSinceLast)",
+            "opened_at": "\(CalendarTime.rfc3339(microsecondsSinceEpoch: alert.openedAt))",
+            "last_at": "\(CalendarTime.rfc3339(microsecondsSinceEpoch: alert.lastAt))",
+            "dedup_key": "\(alert.dedupKey)",
+            "relay": "\(alert.relay)",
+        ]
+        if let endpoint = alert.endpoint { metadata["endpoint"] = "\(endpoint)" }
+        if let task = alert.sampleTaskID { metadata["task"] = "\(task)" }
+        logger.error("Tasks became dead letters", metadata: metadata)
+    }
+}
