@@ -83,10 +83,11 @@ BEGIN
 END $$;
 
 -- Returns tasks whose lease expired to ready, with the crash counted and noted, and says how many. A task of a kind
--- in isolate (null: any) goes to the lane of those that run alone, since it may be what killed its relay. Each lane
--- is read up to a ceiling: beyond the highest seq that anyone claimed there is nothing to rescue.
+-- in isolate (null: any) goes to the lane of those that run alone, since it may be what killed its relay; a delivery to
+-- an endpoint cannot have. Each lane is read up to a ceiling: beyond the highest seq that anyone claimed there is
+-- nothing to rescue.
 -- A lease that ends more than a day from now was written before the clock was set back: it is taken for expired.
-CREATE FUNCTION rescue_v1(kinds text[], isolate text[], slots smallint[], lanes text[], ceilings bigint[], most int)
+CREATE FUNCTION rescue_v1(kinds text[], endpoints text[], isolate text[], slots smallint[], lanes text[], ceilings bigint[], most int)
 RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
@@ -98,7 +99,7 @@ BEGIN
             SELECT r.slot, r.lane, r.seq FROM ready r
             WHERE r.slot = a.slot AND r.lane = a.lane AND r.seq <= a.ceiling AND r.relay IS NOT NULL
               AND (r.lease_until < clock_timestamp() OR r.lease_until > clock_timestamp() + interval '1 day')
-              AND (kinds IS NULL OR r.kind = ANY (kinds))
+              AND CASE WHEN r.endpoint IS NULL THEN kinds IS NULL OR r.kind = ANY (kinds) ELSE r.endpoint = ANY (endpoints) END
             ORDER BY r.seq LIMIT most FOR UPDATE SKIP LOCKED) r
         LIMIT most
     ), gone AS (
@@ -113,7 +114,7 @@ BEGIN
                        expires_at, lane, kind, idempotency_key, endpoint, content_type, headers, payload)
     SELECT slot_at(clock_timestamp()), enqueued_at, attempt, charged, crashed + 1, acknowledged, id, max_attempts, replays,
            due_at, expires_at,
-           CASE WHEN lane LIKE '%:!' OR NOT coalesce(kind = ANY (isolate), true) THEN lane ELSE lane || ':!' END,
+           CASE WHEN endpoint IS NOT NULL OR lane LIKE '%:!' OR NOT coalesce(kind = ANY (isolate), true) THEN lane ELSE lane || ':!' END,
            kind, idempotency_key, endpoint, content_type, headers, payload
     FROM gone ORDER BY lane, seq;
     GET DIAGNOSTICS rescued = ROW_COUNT;
@@ -123,7 +124,7 @@ END $$;
 -- One round of a relay: claims tasks and, as asked, does the upkeep that any relay may do.
 --
 --   relay, lease          who claims, and for how long
---   kinds                 what it can run; null: everything
+--   kinds, endpoints      what it can run: tasks of these kinds (null: every kind), and tasks for these endpoints
 --   early                 kinds that are acknowledged by the claim itself, and so never run twice
 --   slots, lanes, floors, limits   the lanes to ask, in this order: from which seq, and for how many. A floor is a hint
 --                         that keeps a claim from walking what is done; a round with floors of 0, a sweep, finds what
@@ -137,12 +138,12 @@ END $$;
 -- Returns a row for each task, and then one whose id is null with the news: the current slot, how many were promoted
 -- and rescued, whether an alert is due, the microseconds that discovery, promotion and rescue took, and the lanes found.
 CREATE FUNCTION claim_v1(
-    relay uuid, lease interval, kinds text[], early text[],
+    relay uuid, lease interval, kinds text[], endpoints text[], early text[],
     slots smallint[], lanes text[], floors bigint[], limits int[], total int, bytes bigint,
     discover int, promote_within interval, promote_most int, rescue_ceilings bigint[], isolate text[], alerts text[]
 ) RETURNS TABLE (
     slot smallint, lane text, seq bigint, id uuid, kind text, attempt int, charged int, crashed int,
-    acknowledged boolean, max_attempts int, idempotency_key text, endpoint text, content_type text, headers jsonb,
+    acknowledged boolean, max_attempts int, idempotency_key text, endpoint text, content_type text, headers text[],
     age bigint, expires_in bigint, payload bytea,
     current_slot smallint, promoted int, rescued int, alert_due boolean, took int[], found_slots smallint[], found_lanes text[]
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
@@ -162,7 +163,8 @@ BEGIN
     END IF;
     IF claim_v1.rescue_ceilings IS NOT NULL THEN
         began := clock_timestamp();
-        rescued := rescue_v1(claim_v1.kinds, claim_v1.isolate, claim_v1.slots, claim_v1.lanes, claim_v1.rescue_ceilings, 500);
+        rescued := rescue_v1(claim_v1.kinds, claim_v1.endpoints, claim_v1.isolate, claim_v1.slots,
+                             claim_v1.lanes, claim_v1.rescue_ceilings, 500);
         took[3] := 1000000 * extract(epoch FROM clock_timestamp() - began);
     END IF;
     IF claim_v1.discover IS NOT NULL THEN
@@ -187,7 +189,8 @@ BEGIN
                 SELECT r.slot, r.lane, r.seq, octet_length(r.payload) AS size, r.acknowledged FROM ready r
                 WHERE r.slot = a.slot AND r.lane = a.lane AND r.seq >= a.floor
                   AND r.relay IS NULL AND r.lease_until <= clock_timestamp()
-                  AND (claim_v1.kinds IS NULL OR r.kind = ANY (claim_v1.kinds))
+                  AND CASE WHEN r.endpoint IS NULL THEN claim_v1.kinds IS NULL OR r.kind = ANY (claim_v1.kinds)
+                           ELSE r.endpoint = ANY (claim_v1.endpoints) END
                 ORDER BY r.seq LIMIT a.most FOR NO KEY UPDATE SKIP LOCKED) r
             LIMIT claim_v1.total
         ), affordable AS MATERIALIZED (
@@ -197,12 +200,14 @@ BEGIN
         )
         UPDATE ready r
         SET lease_until = clock_timestamp() + claim_v1.lease, relay = claim_v1.relay, attempt = r.attempt + 1,
-            acknowledged = r.acknowledged OR coalesce(r.kind = ANY (claim_v1.early), false)
+            acknowledged = r.acknowledged OR (r.endpoint IS NULL AND coalesce(r.kind = ANY (claim_v1.early), false))
         FROM affordable t
         WHERE r.slot = t.slot AND r.lane = t.lane AND r.seq = t.seq
         RETURNING r.slot, r.lane, r.seq, r.id, r.kind, r.attempt, r.charged, r.crashed,
                   t.acknowledged,   -- what the row said before: then an earlier claim took it for good, and it must not run
-                  r.max_attempts, r.idempotency_key, r.endpoint, r.content_type, r.headers,
+                  r.max_attempts, r.idempotency_key, r.endpoint, r.content_type,
+                  CASE WHEN r.headers IS NOT NULL THEN   -- name, value, name, value …
+                      ARRAY(SELECT unnest(ARRAY[h.key, h.value]) FROM jsonb_each_text(r.headers) h ORDER BY h.key) END,
                   (1000000 * extract(epoch FROM clock_timestamp() - coalesce(r.due_at, r.enqueued_at)))::bigint,
                   (1000000 * extract(epoch FROM r.expires_at - clock_timestamp()))::bigint,
                   r.payload, NULL::smallint, NULL::int, NULL::int, NULL::boolean, NULL::int[], NULL::smallint[], NULL::text[];

@@ -13,8 +13,9 @@ public enum Outcome: Sendable, Equatable {
     case retry(Failure, after: Duration? = nil, charged: Bool = true)
     /// The attempt failed and no later one can succeed: the task becomes a dead letter now.
     case rejected(Failure)
-    /// The handler completed the task inside a transaction of its own; the relay checks that it committed.
-    case completed
+    /// The handler completed the task inside a transaction of its own. The relay checks that it committed: if not, the
+    /// attempt came to the other outcome.
+    indirect case completed(orElse: Outcome)
     /// The attempt was given back without a result, as at shutdown; it is not charged.
     case released
 }

@@ -5,10 +5,9 @@
 
 extension Engine {
     mutating func begin(_ task: Claimed, leasedAt: Duration, at now: Duration, _ commands: inout [Command]) {
-        guard stopAt == nil, let kind = kinds.number(of: task.kind) else {
-            move(task, to: .ready, kind: kinds.number(of: task.kind) ?? 0)
-            return
-        }
+        // never claimed, by the claim's filter; if it was all the same, its lease brings it back
+        guard let kind = kinds.number(of: task) else { return }
+        guard stopAt == nil else { return move(task, to: .ready, kind: kind) }
         let policy = kinds.policy(kind)
         if task.acknowledged {
             let failure = Failure(
@@ -51,14 +50,11 @@ extension Engine {
         case .succeeded:
             pending.succeeded.append(task.claimed.hold)
             pending.kindsOfSucceeded.append(task.kind)
-        case .completed:
-            // The row is gone if the handler's transaction committed. If it is still there, the transaction rolled
-            // back and the handler did not say so: that is a failure like any other. A refusal is no surprise here.
-            uncertain.insert(seq)
-            let failure = Failure(
-                type: "completion_rolled_back", message: "the transaction that completed the task did not commit"
-            )
-            fail(task, failure, after: nil, charged: true, at: now)
+        case .completed(let otherwise):
+            // The row is gone if the handler's transaction committed: then this is refused, and that is no surprise.
+            completed.insert(seq)
+            running[seq] = task
+            noteOutcome(otherwise, of: seq, at: now, &commands)
         case .retry(let failure, let after, let charged):
             fail(task, failure, after: after, charged: charged, at: now)
         case .rejected(let failure):
@@ -135,16 +131,18 @@ extension Engine {
         }
         for (move, kind) in zip(sent.failed, sent.kindsOfFailed) {
             let wasUncertain = !uncertain.isEmpty && uncertain.remove(move.hold.seq) != nil
+            let wasCompleted = !completed.isEmpty && completed.remove(move.hold.seq) != nil
             if accepted?.contains(move.hold.seq) ?? true {
                 switch move.target {
                 case .later: kinds.count(kind, \.retried)
-                case .dead: kinds.count(kind, \.dead)
+                case .dead(let reason):
+                    kinds.count(kind, \.dead)
+                    if let failure = move.failure { commands.append(.buried(seq: move.hold.seq, reason, failure)) }
                 case .ready: kinds.count(kind, \.released)
                 }
-            } else if wasUncertain {
-                // completed in the handler's own transaction, or settled by the exchange whose reply was lost
-                if move.failure?.type == "completion_rolled_back" { kinds.countSucceeded(kind) }
-            } else {
+            } else if wasCompleted {
+                kinds.countSucceeded(kind)
+            } else if !wasUncertain {
                 noteFenced(move.hold.seq, kind: kind, &commands)
             }
         }

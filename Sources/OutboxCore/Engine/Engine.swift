@@ -25,6 +25,8 @@ package struct Engine: Sendable {
     var pending = Exchange(succeeded: [], failed: [], round: nil, kindsOfSucceeded: [], kindsOfFailed: [])
     /// Settlements that may have been executed already: if they are refused now, that is no surprise.
     var uncertain: Set<Int64> = []
+    /// Tasks that their handlers completed in transactions of their own, if these committed.
+    var completed: Set<Int64> = []
     /// When the next lease is to be renewed, deadline comes or grace ends.
     var nextAttention: Duration?
     var renewing: [Int64: Duration]?
@@ -140,6 +142,9 @@ package struct Engine: Sendable {
 
     /// What was done, by kind, since this was last called.
     package mutating func takeTally() -> [String: Tally] { kinds.take() }
+
+    /// Takes a tally back that could not be delivered.
+    package mutating func giveBack(_ tally: [String: Tally]) { kinds.giveBack(tally) }
 
     /// How many tasks run, and how many wait for their settlement.
     package var load: (running: Int, settling: Int) {

@@ -37,6 +37,8 @@ extension Engine {
         package var kinds: [String: KindPolicy] = [:]
         /// For kinds that are not named; `nil`: only named kinds are claimed.
         package var otherKinds: KindPolicy?
+        /// For tasks whose producer named an endpoint.
+        package var endpoints: [String: KindPolicy] = [:]
 
         package init() {}
 
@@ -56,6 +58,14 @@ package struct Tally: Sendable, Equatable {
     package var fenced = 0
 
     package init() {}
+
+    package mutating func add(_ other: Tally) {
+        succeeded += other.succeeded
+        retried += other.retried
+        dead += other.dead
+        released += other.released
+        fenced += other.fenced
+    }
 
     package var counts: [(outcome: String, count: Int)] {
         [("succeeded", succeeded), ("retried", retried), ("dead", dead), ("released", released), ("fenced", fenced)]

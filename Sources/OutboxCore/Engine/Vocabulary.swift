@@ -20,6 +20,8 @@ package struct Hold: Hashable, Sendable {
 package struct Claimed: Sendable {
     package var hold: Hold
     package var kind: String
+    /// The endpoint that the producer named; its policy goes before the kind's.
+    package var endpoint: String?
     package var charged: Int
     package var crashed: Int
     /// An earlier claim acknowledged it for good: it must not run.
@@ -30,11 +32,12 @@ package struct Claimed: Sendable {
     package var expiresIn: Duration?
 
     package init(
-        hold: Hold, kind: String, charged: Int = 0, crashed: Int = 0, acknowledged: Bool = false,
+        hold: Hold, kind: String, endpoint: String? = nil, charged: Int = 0, crashed: Int = 0, acknowledged: Bool = false,
         maxAttempts: Int? = nil, age: Duration = .zero, expiresIn: Duration? = nil
     ) {
         self.hold = hold
         self.kind = kind
+        self.endpoint = endpoint
         self.charged = charged
         self.crashed = crashed
         self.acknowledged = acknowledged
@@ -157,6 +160,8 @@ package enum Command: Sendable {
     case cancel(seq: Int64, Cancellation)
     case renew([Hold])
     case deliverAlerts
+    /// A task has become a dead letter.
+    case buried(seq: Int64, DeathReason, Failure)
     case report(Report)
     /// Everything is settled, or cannot be settled any more: `unsettled` leases are left to expire.
     case stopped(unsettled: Int)

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+public import Logging
+public import Outbox
+public import OutboxCore
+internal import Synchronization
+
+/// What a handler knows of the attempt it runs, and what it can do about its task.
+public struct TaskContext: Sendable {
+    public let id: TaskID
+    public let kind: String
+    /// The name of the logical operation, the same on every attempt and after every replay: pass it to whatever
+    /// performs the effect.
+    public let idempotencyKey: String
+    /// 1 at the first claim, higher at every later one, never lowered. A receiver that wants to can refuse an attempt
+    /// lower than one it has seen.
+    public let attempt: Int
+    /// When the attempt is cancelled for taking too long.
+    public let deadline: ContinuousClock.Instant
+    /// Carries the task's id, kind and attempt.
+    public let logger: Logger
+
+    let hold: Hold
+    let schema: Schema
+    let state: RunState
+    let confirmLease: @Sendable (Hold) async throws -> Bool
+
+    /// Confirms with the database that this attempt still holds the task, and renews its lease: for just before an
+    /// effect that must not be repeated without need.
+    ///
+    /// - Throws: ``LeaseLost`` if another attempt has it or may have it; ``PostgresError`` if the database cannot say.
+    public func checkLease() async throws {
+        guard state.cancellation != .leaseLost, try await confirmLease(hold) else { throw LeaseLost() }
+    }
+
+    /// Completes the task in a transaction of the handler's own, so that its effects in the same database happen
+    /// exactly once: both, or neither.
+    ///
+    ///     try await database.transaction { transaction in
+    ///         try await transaction.execute("UPDATE accounts SET …")
+    ///         try await context.complete(in: transaction)
+    ///     }
+    ///
+    /// - Throws: ``PostgresError`` with SQLSTATE `OB001` if the lease is lost: let the transaction roll back.
+    public func complete(in transaction: Transaction) async throws {
+        let completion = completion()
+        _ = try await transaction.query(Statement(completion.text, binds: completion.parameters.map(\.bind)))
+    }
+
+    /// The statement that does the same, for any Postgres driver: run it in *your* transaction. If the lease is lost it
+    /// fails with SQLSTATE `OB001`, and the transaction has to roll back.
+    public func completion() -> (text: String, parameters: [Enqueue.Parameter]) {
+        state.noteCompletion()
+        return (
+            "SELECT \(schema.quoted).complete_v1($1::smallint, $2::text, $3::bigint, $4::int)",
+            [
+                .integer(Int(hold.lane.slot)), .text(hold.lane.name), .integer(Int(hold.seq)),
+                .integer(Int(hold.attempt)),
+            ]
+        )
+    }
+
+    var hasCompleted: Bool { state.hasCompleted }
+}
+
+/// The attempt lost its lease: another one has the task, or may have it at any moment. Stop without an effect.
+public struct LeaseLost: Error, Hashable, Sendable, CustomStringConvertible {
+    public init() {}
+    public var description: String { "the lease is lost: another attempt may have the task" }
+}
+
+/// What the relay and the handler tell each other while an attempt runs.
+final class RunState: Sendable {
+    private struct State {
+        var cancellation: Cancellation?
+        var hasCompleted = false
+    }
+    private let state = Mutex(State())
+
+    var cancellation: Cancellation? { state.withLock { $0.cancellation } }
+    var hasCompleted: Bool { state.withLock { $0.hasCompleted } }
+    func cancel(_ reason: Cancellation) { state.withLock { $0.cancellation = reason } }
+    func noteCompletion() { state.withLock { $0.hasCompleted = true } }
+}

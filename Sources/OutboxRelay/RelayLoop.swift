@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+internal import Logging
+internal import OutboxCore
+internal import PostgresClient
+
+/// What arrives at a relay.
+enum RelayMessage: Sendable {
+    case event(Event)
+    case exchanged(RelayStore.Result)
+    case finished(seq: Int64, Outcome)
+    case heartbeatDue
+    case heartbeatFailed([String: Tally])
+    case alertsDelivered
+}
+
+/// The shell around the engine: it feeds the engine what happens, and does what the engine says.
+struct RelayLoop: Sendable {
+    let mailbox: Mailbox<RelayMessage>
+    let store: RelayStore
+    let handlers: HandlerTable
+    let settings: Engine.Settings
+    let courier: AlertCourier
+    let logger: Logger
+
+    func run() async throws {
+        guard try await awaitKnownSchema() else { return }
+        logger.info("relay started", metadata: ["channels": "\(store.channels.joined(separator: ","))"])
+        if store.channels == ["log"] {
+            logger.warning("dead letters are told to the log alone: no other alert channel is configured")
+        }
+        let unsettled = await withDiscardingTaskGroup { group in
+            var turn = RelayTurn(loop: self)
+            group.addTask { await ticking(every: .seconds(10)) { mailbox.post(.heartbeatDue) } }
+            while turn.unsettledAtStop == nil {
+                turn.handle(await mailbox.take(), in: &group)
+            }
+            await turn.awaitHandlers()
+            await turn.sayGoodbye()
+            group.cancelAll()
+            return turn.unsettledAtStop ?? 0
+        }
+        await store.close()
+        logger.info("relay stopped", metadata: ["unsettled": "\(unsettled)"])
+    }
+
+    /// Waits for the database if need be, and checks that its outbox is one that this relay knows; false: stopped
+    /// meanwhile.
+    private func awaitKnownSchema() async throws -> Bool {
+        var pause = Duration.milliseconds(100)
+        while true {
+            do {
+                try SchemaVersion.check(try await store.schemaVersion(), schema: store.schema)
+                return true
+            } catch let error as PostgresError where error.isTransient {
+                logger.warning("no database yet; trying again", metadata: ["error": "\(error)", "pause": "\(pause)"])
+            }
+            // a message to stop ends the wait; it is the only one that can come now
+            let waiting = Task { [mailbox, pause] in
+                try? await Task.sleep(for: pause * Double.random(in: 0.5...1))
+                mailbox.post(.event(.woke))
+            }
+            let stops = await mailbox.take().contains { if case .event(.stop) = $0 { true } else { false } }
+            waiting.cancel()
+            if stops { return false }
+            pause = min(pause * 2, .seconds(5))
+        }
+    }
+
+    /// Calls `body` again and again until the task is cancelled.
+    private func ticking(every interval: Duration, _ body: @Sendable () -> Void) async {
+        body()
+        while (try? await Task.sleep(for: interval)) != nil { body() }
+    }
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+internal import Logging
+internal import OutboxCore
+internal import PostgresClient
+
+/// The state of a running relay: the engine, the handlers that run, and what is known of their tasks.
+struct RelayTurn {
+    private let loop: RelayLoop
+    private var engine: Engine
+    private let began = ContinuousClock.now
+    /// Tasks that are claimed and not settled, unless they succeeded: their payloads, and for a dead letter the hook.
+    private var tasks: [Int64: ClaimedTask] = [:]
+    private var endpoints: [Int64: String] = [:]
+    private var runs: [Int64: HandlerRun] = [:]
+    private var hooks: [Task<Void, Never>] = []
+    private var wakeAt: Duration?
+    private var isDelivering = false
+    private var lastHeartbeat: Duration?
+    private var failures = 0
+    private(set) var unsettledAtStop: Int?
+
+    init(loop: RelayLoop) {
+        self.loop = loop
+        engine = Engine(settings: loop.settings, seed: .random(in: .min ... .max))
+    }
+
+    private var now: Duration { ContinuousClock.now - began }
+
+    mutating func handle(_ messages: [RelayMessage], in group: inout DiscardingTaskGroup) {
+        var events: [Event] = []
+        events.reserveCapacity(messages.count)
+        var settled: [Int64] = []
+        for message in messages {
+            switch message {
+            case .event(let event):
+                if case .woke = event { wakeAt = nil }
+                events.append(event)
+            case .finished(let seq, let outcome):
+                runs[seq] = nil
+                if outcome == .succeeded { forget(seq) }
+                events.append(.finished(seq: seq, outcome))
+            case .exchanged(.answered(let answer, let claimed)):
+                failures = 0
+                for (task, claim) in zip(claimed, answer.claimed) {
+                    tasks[claim.hold.seq] = task
+                    endpoints[claim.hold.seq] = claim.endpoint
+                }
+                settled += answer.settled
+                events.append(.answered(answer))
+            case .exchanged(.failed(let error, let mayBeExecuted)):
+                noteFailure(error)
+                events.append(.exchangeFailed(unknown: mayBeExecuted))
+            case .heartbeatDue: beat(in: &group)
+            case .heartbeatFailed(let done): engine.giveBack(done)
+            case .alertsDelivered: isDelivering = false
+            }
+        }
+        for command in engine.handle(events, at: now) { perform(command, in: &group) }
+        // after the commands, of which a dead letter's hook still needs its task
+        for seq in settled { forget(seq) }
+        armTimer(in: &group)
+    }
+
+    private mutating func forget(_ seq: Int64) {
+        tasks[seq] = nil
+        if !endpoints.isEmpty { endpoints[seq] = nil }
+    }
+
+    private mutating func perform(_ command: Command, in group: inout DiscardingTaskGroup) {
+        let (mailbox, store) = (loop.mailbox, loop.store)
+        switch command {
+        case .exchange(let exchange):
+            group.addTask { mailbox.post(.exchanged(await store.perform(exchange))) }
+        case .start(let claimed):
+            start(claimed)
+        case .cancel(let seq, let reason):
+            runs[seq]?.cancel(reason)
+        case .renew(let holds):
+            group.addTask {
+                do {
+                    mailbox.post(.event(.renewed(try await store.renew(holds))))
+                } catch {
+                    store.logger.warning("leases could not be renewed; trying again", metadata: ["error": "\(error)"])
+                    mailbox.post(.event(.renewalFailed))
+                }
+            }
+        case .deliverAlerts:
+            guard !isDelivering else { return }
+            isDelivering = true
+            let courier = loop.courier
+            group.addTask {
+                await courier.deliverAll()
+                mailbox.post(.alertsDelivered)
+            }
+        case .buried(let seq, let reason, let failure):
+            noteDeadLetter(seq, reason, failure)
+        case .report(let report):
+            note(report)
+        case .stopped(let unsettled):
+            unsettledAtStop = unsettled
+        }
+    }
+
+    private mutating func start(_ claimed: Claimed) {
+        let seq = claimed.hold.seq
+        let mailbox = loop.mailbox
+        guard let task = tasks[seq], let handler = loop.handlers.handler(kind: claimed.kind, endpoint: claimed.endpoint) else {
+            return mailbox.post(.finished(seq: seq, .released))
+        }
+        runs[seq] = HandlerRun(task, hold: claimed.hold, handler: handler, store: loop.store, logger: loop.logger) { outcome in
+            mailbox.post(.finished(seq: seq, outcome))
+        }
+    }
+
+    private mutating func armTimer(in group: inout DiscardingTaskGroup) {
+        guard let next = engine.nextWake, wakeAt.map({ next < $0 }) ?? true else { return }
+        wakeAt = next
+        let (mailbox, instant) = (loop.mailbox, began + max(next, now))
+        group.addTask {
+            guard (try? await Task.sleep(until: instant, clock: .continuous)) != nil else { return }
+            mailbox.post(.event(.woke))
+        }
+    }
+
+    // MARK: - Telling
+
+    private mutating func beat(in group: inout DiscardingTaskGroup) {
+        let done = engine.takeTally()
+        guard !done.isEmpty || lastHeartbeat.map({ now - $0 >= .seconds(59) }) ?? true else { return }
+        lastHeartbeat = now
+        let (mailbox, store) = (loop.mailbox, loop.store)
+        group.addTask {
+            do {
+                try await store.heartbeat(done, isStopping: false)
+                let trimmed = try await store.trim()
+                if trimmed > 0 { store.logger.info("drained leaves were truncated", metadata: ["leaves": "\(trimmed)"]) }
+            } catch {
+                store.logger.warning("the heartbeat failed; trying again", metadata: ["error": "\(error)"])
+                mailbox.post(.heartbeatFailed(done))
+            }
+        }
+    }
+
+    private mutating func noteFailure(_ error: PostgresError) {
+        failures += 1
+        // the first one, and then ever fewer: 2, 4, 8 …
+        guard failures & (failures - 1) == 0 else { return }
+        loop.logger.warning(
+            "the database did not answer; trying again", metadata: ["error": "\(error)", "failures": "\(failures)"])
+    }
+
+    private mutating func noteDeadLetter(_ seq: Int64, _ reason: DeathReason, _ failure: Failure) {
+        guard let task = tasks[seq] else { return }
+        loop.logger.error(
+            "a task became a dead letter",
+            metadata: [
+                "task": "\(task.id)", "kind": "\(task.kind)", "reason": "\(reason.rawValue)", "attempt": "\(task.attempt)",
+                "error": "\(failure.type)",
+            ])
+        guard let hook = loop.handlers.handler(kind: task.kind, endpoint: endpoints[seq])?.onDeadLetter else { return }
+        hooks.removeAll(where: \.isCancelled)
+        hooks.append(Task { await hook(task, reason, failure) })
+    }
+
+    private mutating func note(_ report: Report) {
+        let (message, level, seq, kind): (Logger.Message, Logger.Level, Int64?, String?) =
+            switch report {
+            case .fenced(let seq, let kind):
+                ("a settlement was refused: another attempt holds the task, or it is settled already", .warning, seq, kind)
+            case .leaseLost(let seq, let kind):
+                ("a lease was lost; the handler is cancelled", .warning, seq, kind)
+            case .timedOut(let seq, let kind):
+                ("an attempt took too long; the handler is cancelled", .warning, seq, kind)
+            case .ignoredCancellation(let seq, let kind):
+                ("a handler ignores its cancellation; its place stays taken until it returns", .error, seq, kind)
+            case .rescued(let count):
+                ("tasks whose relay vanished were rescued: \(count)", .warning, nil, nil)
+            }
+        var metadata: Logger.Metadata = [:]
+        if let seq, let task = tasks[seq] {
+            metadata["task"] = "\(task.id)"
+            metadata["attempt"] = "\(task.attempt)"
+        }
+        if let kind { metadata["kind"] = "\(kind)" }
+        loop.logger.log(level: level, message, metadata: metadata)
+        if case .fenced(let seq, _) = report { forget(seq) }
+    }
+
+    // MARK: - The end
+
+    /// Waits for the handlers that are about to return, and for the hooks; those that ignore their cancellation are left.
+    mutating func awaitHandlers() async {
+        let hooks = self.hooks
+        await withTaskGroup { group in
+            group.addTask { for hook in hooks { await hook.value } }
+            group.addTask { try? await Task.sleep(for: .seconds(5)) }
+            await group.next()
+            group.cancelAll()
+        }
+    }
+
+    mutating func sayGoodbye() async {
+        do {
+            try await loop.store.heartbeat(engine.takeTally(), isStopping: true)
+        } catch {
+            loop.logger.warning("the last heartbeat failed", metadata: ["error": "\(error)"])
+        }
+    }
+}

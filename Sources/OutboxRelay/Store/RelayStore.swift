@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+internal import Logging
+internal import Outbox
+internal import OutboxCore
+internal import PostgresClient
+
+/// The relay's side of the database: the only place of this target that speaks SQL.
+///
+/// Two connections: one for claims and settlements, one for everything else, so that a renewal never waits behind a
+/// claim. Every call has a deadline, after which it is cancelled on the server.
+struct RelayStore: Sendable {
+    let relay: RelayIdentity
+    let schema: Schema
+    let lease: Duration
+    let scope: ClaimScope
+    let claimBytes: Int
+    let channels: [String]
+    let groupWait: Duration
+    let logger: Logger
+    private let work: Line
+    private let upkeep: Line
+
+    init(
+        database: DatabaseConfiguration, relay: RelayIdentity, scope: ClaimScope, channels: [String],
+        configuration: RelayConfiguration, logger: Logger
+    ) {
+        self.relay = relay
+        self.scope = scope
+        self.channels = channels
+        self.logger = logger
+        schema = configuration.schema
+        lease = configuration.lease
+        claimBytes = configuration.claimBytes
+        groupWait = configuration.groupWait
+        // A standby takes no claims: with several hosts, find the primary; with one, fail clearly.
+        let database = database.writable(applicationName: "outbox relay \(relay.name)")
+        let timeout = max(.seconds(2), min(.seconds(15), configuration.lease / 2))
+        work = Line(database, timeout: timeout)
+        upkeep = Line(database, timeout: timeout)
+    }
+
+    func close() async {
+        await work.close()
+        await upkeep.close()
+    }
+
+    // MARK: - The exchange
+
+    /// What became of an exchange.
+    enum Result: Sendable {
+        case answered(Answer, [ClaimedTask])
+        /// `mayBeExecuted`: only the reply is missing.
+        case failed(PostgresError, mayBeExecuted: Bool)
+    }
+
+    func perform(_ exchange: Exchange) async -> Result {
+        var attempts = 0
+        while true {
+            do {
+                return try await send(exchange)
+            } catch let error as PostgresError {
+                attempts += 1
+                // a deadlock or serialization failure rolled back and says: again
+                if error.sqlState?.asksForRetry == true, attempts < 3 { continue }
+                if error.code == .server, !error.isTransient, exchange.settlements > 0 {
+                    return await sendSettlementsOneByOne(exchange, after: error)
+                }
+                return .failed(error, mayBeExecuted: error.leavesExecutionOpen)
+            } catch {
+                return .failed(PostgresError(unexpected: error), mayBeExecuted: true)
+            }
+        }
+    }
+
+    private func send(_ exchange: Exchange) async throws -> Result {
+        var batch: [Statement] = []
+        if !exchange.succeeded.isEmpty { batch.append(settle(exchange.succeeded)) }
+        if !exchange.failed.isEmpty { batch.append(fail(exchange.failed)) }
+        if let round = exchange.round { batch.append(claim(round)) }
+        var results = try await work.run(batch)[...]
+        var answer = Answer()
+        if !exchange.succeeded.isEmpty, let result = results.popFirst() { answer.settled += try result.seqs() }
+        if !exchange.failed.isEmpty, let result = results.popFirst() { answer.settled += try result.seqs() }
+        var tasks: [ClaimedTask] = []
+        if exchange.round != nil, let result = results.popFirst() {
+            let claims = try ClaimReader(result: result).read()
+            answer.claimed = claims.claimed
+            answer.news = claims.news
+            answer.stoppedAtBytes = claims.bytes >= claimBytes
+            tasks = claims.tasks
+        }
+        return .answered(answer, tasks)
+    }
+
+    /// The server refused the batch for a reason that will not pass, so one of its settlements is at fault: it must not
+    /// hold up the others. It is left to its lease, which counts as a crash, so that it ends as a dead letter in the end.
+    private func sendSettlementsOneByOne(_ exchange: Exchange, after error: PostgresError) async -> Result {
+        logger.error("settlements were refused; sending them one by one", metadata: ["error": "\(error)"])
+        var answer = Answer()
+        let statements = exchange.succeeded.map { (seq: $0.seq, statement: settle([$0])) }
+            + exchange.failed.map { (seq: $0.hold.seq, statement: fail([$0])) }
+        for (seq, statement) in statements {
+            do {
+                answer.settled += try await work.run([statement])[0].seqs()
+            } catch let error as PostgresError where error.code == .server && !error.isTransient {
+                logger.critical(
+                    "a settlement cannot be recorded; the task is left to its lease",
+                    metadata: ["seq": "\(seq)", "error": "\(error)"])
+            } catch {
+                // what is settled already is refused the next time, and that is taken for done
+                return .failed(error as? PostgresError ?? PostgresError(unexpected: error), mayBeExecuted: true)
+            }
+        }
+        return .answered(answer, [])
+    }
+
+    // MARK: - Upkeep
+
+    /// The seq of each lease that was renewed.
+    func renew(_ holds: [Hold]) async throws -> [Int64] {
+        try await upkeep.run([renewal(of: holds)])[0].seqs()
+    }
+
+    func heartbeat(_ done: [String: Tally], isStopping: Bool) async throws {
+        var json = JSONWriter()
+        json.object { json in
+            for (kind, tally) in done.sorted(by: { $0.key < $1.key }) {
+                json.member(kind) { json in
+                    json.object { json in for (outcome, count) in tally.counts { json.member(outcome, count) } }
+                }
+            }
+        }
+        try await callUpkeep(
+            "SELECT \(schema.quoted).heartbeat_v1($1, $2, $3, $4, $5, $6::jsonb, $7)",
+            relay.id, relay.name, RelayIdentity.version, scope.kinds, channels, json.text, isStopping)
+    }
+
+    /// Gives the space of drained leaves back.
+    func trim() async throws -> Int {
+        try await callUpkeep("SELECT \(schema.quoted).trim_v1()")[0].decode(Int.self, at: 0)
+    }
+
+    /// The latest migration that is applied; `nil` if the schema has no outbox.
+    func schemaVersion() async throws -> Int? {
+        do {
+            return try await callUpkeep("SELECT max(version) FROM \(schema.quoted).schema_version")[0]
+                .decode(Int?.self, at: 0)
+        } catch let error as PostgresError where error.sqlState == .undefinedTable {
+            return nil
+        }
+    }
+
+    @discardableResult
+    func callUpkeep(_ text: String, _ values: (any PostgresEncodable)...) async throws -> QueryResult {
+        try await upkeep.run([Statement(text, binds: values.map(\.bind))])[0]
+    }
+}
+
+extension QueryResult {
+    /// The single column of a settlement or renewal: which rows it took effect on.
+    func seqs() throws -> [Int64] {
+        try (0..<count).map { try int64(row: $0, column: 0) }
+    }
+}
+
+extension PostgresError {
+    /// Whether the statements may have been executed although the call failed.
+    var leavesExecutionOpen: Bool {
+        if nothingWasSent || code == .connectionFailed || code == .invalidBind { return false }
+        // an error that the server answered with rolled the transaction back, unless the session ended with it
+        if code == .server { return !isConnectionUsable }
+        return true
+    }
+
+    /// An error of another type, which nothing here is known to throw.
+    init(unexpected error: any Error) {
+        self.init(.decoding, "The answer could not be read.", underlying: error)
+    }
+}
