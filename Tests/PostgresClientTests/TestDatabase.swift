@@ -3,6 +3,7 @@
 
 import OutboxTesting
 @testable import PostgresClient
+import Synchronization
 import Testing
 
 /// Runs a test's body on a database of its own.
@@ -45,4 +46,15 @@ func eventually(
         await Task.yield()
     }
     Issue.record("the condition did not come true", sourceLocation: sourceLocation)
+}
+
+/// Collects values from several tasks.
+final class Recorder<Value: Sendable>: Sendable {
+    private let recorded = Mutex<[Value]>([])
+
+    var values: [Value] { recorded.withLock { $0 } }
+
+    func record(_ value: Value) {
+        recorded.withLock { $0.append(value) }
+    }
 }
