@@ -58,6 +58,7 @@ let package = Package(
         .target(
             name: "OutboxTesting",
             dependencies: ["OutboxRelay", "Outbox", "OutboxCore", "OutboxMigrations", "PostgresClient"],
+            resources: [.embedInCode("throwaway-postgres.sh")],
             swiftSettings: strict
         ),
         .executableTarget(

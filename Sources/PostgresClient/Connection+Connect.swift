@@ -74,7 +74,7 @@ extension Connection {
         var status = handle.isBroken ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING
         while status != PGRES_POLLING_OK {
             guard status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING else {
-                throw PostgresError(connectionFailed: String(cString: PQerrorMessage(handle.pointer)))
+                throw PostgresError(connectionFailed: String(cString: PQerrorMessage(handle.pointer)), at: address)
             }
             let events: Poller.Events = status == PGRES_POLLING_READING ? .read : .write
             switch await Poller.shared.wait(for: handle.descriptor, events, until: deadline) {
@@ -86,7 +86,7 @@ extension Connection {
         }
         PQsetErrorVerbosity(handle.pointer, PQERRORS_DEFAULT)
         guard PQsetnonblocking(handle.pointer, 1) == 0, handle.setPipelineMode(true) else {
-            throw PostgresError(connectionFailed: String(cString: PQerrorMessage(handle.pointer)))
+            throw PostgresError(connectionFailed: String(cString: PQerrorMessage(handle.pointer)), at: address)
         }
         return Connection(adopting: handle)
     }
@@ -137,12 +137,15 @@ extension Connection {
 extension PostgresError {
     /// An attempt to connect failed; `text` is libpq's verbose message, such as
     /// `connection to server at "::1", port 5432 failed: FATAL:  53300: sorry, too many clients already`.
-    init(connectionFailed text: String) {
+    init(connectionFailed text: String, at address: ServerAddress) {
         let lines = text.split(separator: "\n").filter { !$0.hasPrefix("LOCATION:") }
-        let message = tidied(lines.joined(separator: "\n"))
+        var message = tidied(lines.joined(separator: "\n"))
+        // libpq was given a number and knows no better name.
+        if let host = address.host, let numeric = address.numeric, host != numeric { message = "\(host): \(message)" }
         // The severity is translated by the server, its form is not: colon, two spaces, five characters, colon.
         guard let match = message.firstMatch(of: #/:  ([0-9A-Z]{5}): /#) else {
-            self.init(.connectionFailed, message, hint: message.contains("session is read-only") ? Self.standbyHint : nil)
+            let hint = message.contains("session is read-only") ? Self.standbyHint : nil
+            self.init(.connectionFailed, message, hint: hint)
             return
         }
         let state = SQLState(rawValue: String(match.1))
@@ -153,16 +156,15 @@ extension PostgresError {
             case .tooManyConnections: "Raise max_connections, lower the pools' maxConnections, or use a pooler."
             default: nil
             }
-        self.init(.connectionFailed, message.replacing(match.0, with: ": ", maxReplacements: 1), hint: hint, sqlState: state)
+        let readable = message.replacing(match.0, with: ": ", maxReplacements: 1)
+        self.init(.connectionFailed, readable, hint: hint, sqlState: state)
     }
 
     private static let standbyHint = "Only standbys answered: is a failover under way?"
 }
 
 /// Lends strings as the NULL-terminated array of C strings that libpq takes.
-private func withCStrings<R>(
-    _ strings: [String], _ body: (UnsafePointer<UnsafePointer<CChar>?>) -> R
-) -> R {
+private func withCStrings<R>(_ strings: [String], _ body: (UnsafePointer<UnsafePointer<CChar>?>) -> R) -> R {
     var buffer: [CChar] = []
     let offsets = strings.map { string in
         defer { buffer.append(contentsOf: string.utf8CString) }

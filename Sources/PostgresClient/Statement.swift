@@ -52,8 +52,13 @@ public struct Statement: Sendable, Hashable, ExpressibleByStringInterpolation {
             text += literal
         }
 
-        /// Binds a value to the next parameter; `nil` is NULL.
+        /// Binds a value to the next parameter.
         public mutating func appendInterpolation(_ value: some PostgresEncodable) {
+            appendInterpolation(bind: value.bind)
+        }
+
+        /// Binds a value to the next parameter; `nil` is NULL.
+        public mutating func appendInterpolation<Value: PostgresEncodable>(_ value: Value?) {
             appendInterpolation(bind: value.bind)
         }
 
