@@ -81,7 +81,10 @@ let package = Package(
         ),
         .testTarget(
             name: "OutboxHTTPTests",
-            dependencies: ["OutboxHTTP", "OutboxRelay", "OutboxCore", "OutboxTesting", "PostgresClient"],
+            dependencies: [
+                "OutboxHTTP", "OutboxRelay", "OutboxCore", "OutboxTesting", "PostgresClient",
+                .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: strict
         ),
         .testTarget(name: "OutboxCommandTests", dependencies: ["OutboxCommand", "OutboxTesting", "PostgresClient"], swiftSettings: strict),

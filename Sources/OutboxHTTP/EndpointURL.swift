@@ -18,7 +18,7 @@ enum EndpointURL {
         func problem(_ message: String) -> HTTPEndpointError {
             HTTPEndpointError(.invalidURL, endpoint: endpoint, message: message)
         }
-        guard url.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
+        guard !url.isEmpty, url.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
             throw problem("The URL is empty or holds a space, a control character or a character outside ASCII: "
                 + "percent-encode the path and query, write the host in its xn-- form.")
         }
@@ -68,8 +68,7 @@ enum EndpointURL {
             }
             // Without CURLU_NON_SUPPORT_SCHEME a scheme that this libcurl was built without would look like bad syntax.
             guard curl_url_set(handle, CURLUPART_URL, text, CUnsignedInt(CURLU_NON_SUPPORT_SCHEME)) == CURLUE_OK,
-                let url = part(CURLUPART_URL), let scheme = part(CURLUPART_SCHEME),
-                let host = part(CURLUPART_HOST), !host.isEmpty
+                let url = part(CURLUPART_URL), let scheme = part(CURLUPART_SCHEME)
             else { return nil }
             self.url = url
             self.scheme = scheme

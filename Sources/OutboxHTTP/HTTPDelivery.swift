@@ -33,7 +33,7 @@ public struct HTTPDelivery: Sendable {
     private let now: @Sendable () -> Int64
 
     package init(
-        endpoint: HTTPEndpoint, driver: CurlDriver, logger: Logger,
+        endpoint: HTTPEndpoint, driver: CurlDriver, logger: Logger = Logger(label: "outbox.http"),
         now: @escaping @Sendable () -> Int64 = { Int64(time(nil)) }
     ) {
         self.endpoint = endpoint

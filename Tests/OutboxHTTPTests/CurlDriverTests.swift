@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+import OutboxCore
+import OutboxHTTP
+import Testing
+
+#if canImport(Darwin)
+    import Darwin
+#else
+    import Glibc
+#endif
+
+/// Connections, time and endings.
+@Suite struct CurlDriverTests {
+    private func outcome(url: String) async throws -> Outcome {
+        let driver = try CurlDriver()
+        let outcome = await HTTPDelivery(endpoint: try HTTPEndpoint(name: "t", url: url), driver: driver).deliver(testTask())
+        await driver.shutdown()
+        return outcome
+    }
+
+    @Test func connectionsAreUsedAgain() async throws {
+        let server = try ScriptedServer(always: .send(answer(200, body: "fine")))
+        try await withDelivery(to: server) { delivery, _ in
+            for attempt in 1...5 { #expect(await delivery.deliver(testTask(attempt: attempt)) == .succeeded) }
+        }
+        #expect(server.connections == 1 && server.requests.count == 5)
+    }
+
+    @Test func manyRequestsRunAtOnce() async throws {
+        let server = try ScriptedServer(always: .send(answer(200, body: "fine")))
+        try await withDelivery(to: server) { delivery, _ in
+            let done = await withTaskGroup(of: Outcome.self) { group in
+                for number in 1...500 {
+                    group.addTask { await delivery.deliver(testTask(key: "k\(number)", payload: Array("\(number)".utf8))) }
+                }
+                return await group.reduce(into: 0) { $0 += $1 == .succeeded ? 1 : 0 }
+            }
+            #expect(done == 500)
+        }
+        // No body went out under another request's key.
+        #expect(server.requests.allSatisfy { $0.header("Idempotency-Key") == "\"k\(String(decoding: $0.body, as: UTF8.self))\"" })
+        #expect(Set(server.requests.map(\.body)).count == 500)
+    }
+
+    @Test func aRefusedConnectionIsRetried() async throws {
+        let (descriptor, port) = try ScriptedServer.listen()
+        close(descriptor)
+        guard case .retry(let failure, nil, charged: true) = try await outcome(url: "http://127.0.0.1:\(port)/") else {
+            Issue.record("Not retried")
+            return
+        }
+        #expect(failure.type == "connect" && failure.message.contains("127.0.0.1"))
+    }
+
+    @Test func aServerThatDoesNotSpeakTLSIsATLSFailure() async throws {
+        // The client's hello holds no empty line, so this server waits for more of it until it is stopped.
+        let plain = try ScriptedServer(always: .hold)
+        defer { plain.stop() }
+        let driver = try CurlDriver()
+        let endpoint = try HTTPEndpoint(name: "t", url: "https://127.0.0.1:\(plain.port)/")
+        async let outcome = HTTPDelivery(endpoint: endpoint, driver: driver).deliver(testTask())
+        while plain.connections == 0 { await Task.yield() }
+        plain.stop()
+        #expect(await outcome.failure?.type == "tls")
+        await driver.shutdown()
+    }
+
+    @Test func aServerThatNeverAnswersTimesOut() async throws {
+        let server = try ScriptedServer(always: .hold)
+        let outcome = try await withDelivery(to: server, timeout: .milliseconds(200)) { delivery, _ in
+            await delivery.deliver(testTask())
+        }
+        guard case .retry(let failure, nil, charged: true) = outcome else {
+            Issue.record("\(outcome)")
+            return
+        }
+        #expect(failure.type == "timeout")
+    }
+
+    @Test func aTimeoutOnAUsedConnectionIsNotTakenForAFailureToConnect() async throws {
+        let server = try ScriptedServer { _, number in number == 1 ? .send(answer(200)) : .hold }
+        try await withDelivery(to: server, timeout: .milliseconds(500)) { delivery, _ in
+            #expect(await delivery.deliver(testTask()) == .succeeded)
+            #expect(await delivery.deliver(testTask()).failure?.type == "timeout")
+        }
+        #expect(server.connections == 1)
+    }
+
+    @Test func aConfiguredProxyIsUsedAndItsAbsenceIsNotTheReceiversFault() async throws {
+        let proxy = try ScriptedServer(always: .send(answer(200)))
+        defer { proxy.stop() }
+        let driver = try CurlDriver()
+        let through = try HTTPEndpoint(name: "t", url: "http://receiver.example/hook", proxy: "http://127.0.0.1:\(proxy.port)")
+        #expect(await HTTPDelivery(endpoint: through, driver: driver).deliver(testTask()) == .succeeded)
+        #expect(proxy.requests.first?.lines.first == "POST http://receiver.example/hook HTTP/1.1")
+
+        let (descriptor, port) = try ScriptedServer.listen()
+        close(descriptor)
+        let nowhere = try HTTPEndpoint(name: "t", url: "http://receiver.example/hook", proxy: "http://127.0.0.1:\(port)")
+        guard case .retry(let failure, nil, charged: false) = await HTTPDelivery(endpoint: nowhere, driver: driver)
+            .deliver(testTask())
+        else {
+            Issue.record("Charged")
+            return
+        }
+        #expect(failure.type == "proxy")
+        await driver.shutdown()
+    }
+
+    @Test func aCancelledDeliveryIsReleasedAndItsConnectionClosed() async throws {
+        let server = try ScriptedServer { request, _ in
+            request.header("x-hold") == nil ? .send(answer(200)) : .hold
+        }
+        try await withDelivery(to: server) { delivery, _ in
+            let held = Task { await delivery.deliver(testTask(headers: [("x-hold", "1")])) }
+            var events = server.events.makeAsyncIterator()
+            guard case .request = await events.next() else {
+                Issue.record("No request")
+                return
+            }
+            held.cancel()
+            #expect(await held.value == .released)
+            guard case .clientLeft = await events.next() else {
+                Issue.record("The connection is still there")
+                return
+            }
+            #expect(await delivery.deliver(testTask()) == .succeeded)
+        }
+    }
+
+    @Test func aTaskThatIsCancelledAlreadyDialsNobody() async throws {
+        let server = try ScriptedServer(always: .send(answer(200)))
+        try await withDelivery(to: server) { delivery, _ in
+            let outcome = await Task {
+                withUnsafeCurrentTask { $0?.cancel() }
+                return await delivery.deliver(testTask())
+            }.value
+            #expect(outcome == .released)
+        }
+        #expect(server.connections == 0)
+    }
+
+    @Test func manyCancellationsAtAnyMomentLoseNothing() async throws {
+        let server = try ScriptedServer(always: .send(answer(200)))
+        try await withDelivery(to: server) { delivery, _ in
+            await withTaskGroup(of: Void.self) { group in
+                for number in 0..<300 {
+                    group.addTask {
+                        let task = Task { await delivery.deliver(testTask()) }
+                        for _ in 0..<(number % 30) { await Task.yield() }
+                        task.cancel()
+                        let outcome = await task.value
+                        #expect(outcome == .succeeded || outcome == .released)
+                    }
+                }
+            }
+            #expect(await delivery.deliver(testTask()) == .succeeded)
+        }
+    }
+
+    @Test func shuttingDownReleasesWhatRuns() async throws {
+        let server = try ScriptedServer(always: .hold)
+        try await withDelivery(to: server) { delivery, driver in
+            async let held = delivery.deliver(testTask())
+            var events = server.events.makeAsyncIterator()
+            _ = await events.next()
+            await driver.shutdown()
+            #expect(await held == .released)
+            #expect(await delivery.deliver(testTask()) == .released)
+            await driver.shutdown()
+        }
+    }
+
+    @Test func shuttingDownWithGraceLetsFinish() async throws {
+        let server = try ScriptedServer(always: .hold)
+        try await withDelivery(to: server, timeout: .milliseconds(300)) { delivery, driver in
+            async let held = delivery.deliver(testTask())
+            var events = server.events.makeAsyncIterator()
+            _ = await events.next()
+            async let stopped: Void = driver.shutdown(grace: .seconds(60))
+            // It ends by its own timeout, not by the shutdown, and the shutdown does not wait for its grace.
+            #expect(await held.failure?.type == "timeout")
+            await stopped
+        }
+    }
+
+    @Test func droppingTheDriverEndsItsThread() async throws {
+        let server = try ScriptedServer(always: .send(answer(200)))
+        defer { server.stop() }
+        weak var dropped: CurlDriver?
+        do {
+            let driver = try CurlDriver()
+            dropped = driver
+            let endpoint = try HTTPEndpoint(name: "t", url: server.url)
+            #expect(await HTTPDelivery(endpoint: endpoint, driver: driver).deliver(testTask()) == .succeeded)
+        }
+        #expect(dropped == nil)
+    }
+
+    @Test func anUnknownHostIsNotDelivered() async throws {
+        let outcome = try await outcome(url: "http://no-such-host.invalid/")
+        #expect(["dns", "dns_timeout"].contains(outcome.failure?.type))
+    }
+}
