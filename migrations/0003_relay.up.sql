@@ -266,7 +266,8 @@ END $$;
 --   later   try again after delay (microseconds)           ready   given back without a result: claimable at once
 --   dead    never again, for reason: a dead letter in its incident, and the incident's alerts due, in this statement
 --
--- and the failure: charged, type, message, detail, status, excerpt, fingerprint, took (microseconds).
+-- and the failure: charged, type, message, detail, status, excerpt, fingerprint, took (microseconds), endpoint (where
+-- the relay's routes delivered it).
 -- A new incident's first alert is due after group_wait, so that it can count what belongs together.
 CREATE FUNCTION fail_v1(failed jsonb, channels text[], group_wait interval)
 RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
@@ -275,7 +276,7 @@ SET lock_timeout = '5s' AS $$
     WITH input AS MATERIALIZED (
         SELECT i.* FROM jsonb_to_recordset(failed) AS i (
             slot smallint, lane text, seq bigint, attempt int, move text, delay bigint, reason text, charged boolean,
-            type text, message text, detail text, status int, excerpt text, fingerprint text, took bigint)
+            type text, message text, detail text, status int, excerpt text, fingerprint text, took bigint, endpoint text)
         ORDER BY i.slot, i.lane, i.seq
     ), gone AS (
         DELETE FROM ready r USING input i
@@ -286,8 +287,8 @@ SET lock_timeout = '5s' AS $$
                   -- a task that came to its end alone has not killed its relay: it may run among others again
                   CASE WHEN i.move = 'ready' THEN r.lane ELSE regexp_replace(r.lane, ':!$', '') END AS lane,
                   i.move, i.delay, i.reason, i.charged AS charge, i.type, i.message, i.detail, i.status, i.excerpt,
-                  coalesce(i.fingerprint, i.type) AS fingerprint, i.took,
-                  encode(sha256(convert_to(concat_ws(E'\x1f', r.kind, coalesce(r.endpoint, ''),
+                  coalesce(i.fingerprint, i.type) AS fingerprint, i.took, coalesce(r.endpoint, i.endpoint) AS delivered_to,
+                  encode(sha256(convert_to(concat_ws(E'\x1f', r.kind, coalesce(r.endpoint, i.endpoint, ''),
                                                      coalesce(i.fingerprint, i.type)), 'UTF8')), 'hex') AS group_key
     ), noted AS (
         INSERT INTO attempts (task, attempt, outcome, charged, error_type, error_message, error_detail, http_status,
@@ -310,7 +311,7 @@ SET lock_timeout = '5s' AS $$
     ), causes AS (
         -- in the order of the keys, so that two relays cannot wait for each other
         INSERT INTO incidents AS n (group_key, kind, endpoint, fingerprint, error_type, error_message, sample, count, open)
-        SELECT group_key, min(kind), min(endpoint), min(fingerprint), min(type), min(message), min(id::text)::uuid, count(*), count(*)
+        SELECT group_key, min(kind), min(delivered_to), min(fingerprint), min(type), min(message), min(id::text)::uuid, count(*), count(*)
         FROM gone WHERE move = 'dead' GROUP BY group_key ORDER BY group_key
         ON CONFLICT (group_key) WHERE resolved_at IS NULL
         DO UPDATE SET count = n.count + excluded.count, open = n.open + excluded.open, last_at = clock_timestamp()

@@ -113,7 +113,11 @@ extension Engine {
         _ task: Claimed, to target: Move.Target, because failure: Failure? = nil, charged: Bool = false, kind: Int,
         took: Duration = .zero
     ) {
-        pending.failed.append(Move(hold: task.hold, target: target, failure: failure, charged: charged, took: took))
+        pending.failed.append(
+            Move(
+                hold: task.hold, target: target, failure: failure, charged: charged, took: took,
+                endpoint: kinds.policy(kind).endpoint
+            ))
         pending.kindsOfFailed.append(kind)
     }
 

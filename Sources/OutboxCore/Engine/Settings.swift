@@ -10,15 +10,18 @@ package struct KindPolicy: Sendable, Hashable {
     package var acknowledgesEarly: Bool
     /// Run alone after the relay that ran it vanished: its payload may be what kills relays.
     package var runsAloneAfterCrash: Bool
+    /// The endpoint that the kind is delivered to: incidents group by it.
+    package var endpoint: String?
 
     package init(
         retry: RetryPolicy = RetryPolicy(), timeout: Duration = .seconds(300), acknowledgesEarly: Bool = false,
-        runsAloneAfterCrash: Bool = true
+        runsAloneAfterCrash: Bool = true, endpoint: String? = nil
     ) {
         self.retry = retry
         self.timeout = timeout
         self.acknowledgesEarly = acknowledgesEarly
         self.runsAloneAfterCrash = runsAloneAfterCrash
+        self.endpoint = endpoint
     }
 }
 

@@ -79,6 +79,8 @@ package struct Move: Sendable, Equatable {
     package let failure: Failure?
     package let charged: Bool
     package let took: Duration
+    /// The endpoint that it was delivered to, if it was.
+    package let endpoint: String?
 }
 
 /// One round trip: settlements first, then a claim, in one transaction.

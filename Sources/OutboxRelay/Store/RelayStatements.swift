@@ -64,6 +64,7 @@ extension RelayStore {
         }
         json.member("charged", move.charged)
         json.member("took", move.took.inMicroseconds)
+        json.member("endpoint", move.endpoint)
         guard let failure = move.failure else { return }
         json.member("type", storable(failure.type, 200))
         json.member("message", storable(failure.message, 1000))
