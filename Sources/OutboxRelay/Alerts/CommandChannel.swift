@@ -28,7 +28,8 @@ public struct CommandChannel: AlertChannel {
             throw AlertError(.notSent, channel: name, message: "The command is empty: name a program.")
         }
         let texts = command + environment.keys + environment.values
-        guard texts.allSatisfy({ !$0.utf8.contains(0) }), environment.keys.allSatisfy({ !$0.isEmpty && !$0.contains("=") })
+        guard texts.allSatisfy({ !$0.utf8.contains(0) }),
+            environment.keys.allSatisfy({ !$0.isEmpty && !$0.contains("=") })
         else {
             throw AlertError(
                 .notSent, channel: name, message: "An argument or variable holds a NUL, or a variable's name a \"=\".")
@@ -65,6 +66,7 @@ public struct CommandChannel: AlertChannel {
         case .signalled(let signal, let output): throw error(.refused, "was ended by signal \(signal)", output)
         case .timedOut(let output): throw error(.timedOut, "was ended after \(timeout)", output)
         case .cancelled: throw CancellationError()
+        case .unknown: throw error(.refused, "ended, but another part of this process took its exit status", [])
         case .notStarted(let reason): throw error(.notSent, "could not be started: \(reason)", [])
         }
     }
