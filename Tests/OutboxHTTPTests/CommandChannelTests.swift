@@ -69,6 +69,16 @@ import Testing
         #expect(seen?.message.contains(#""none none path\n""#) == true, "\(seen?.message ?? "")")
     }
 
+    #if os(Linux)
+        /// The channel's own thread has its signals blocked; a program that inherited that could not be ended politely.
+        @Test func theProgramHasNoSignalBlockedOrIgnored() async throws {
+            // The C library ignores two signals of its own, the highest bits here, in every program that it starts.
+            for line in ["SigBlk:.0000000000000000", "SigIgn:.0000000[01][08]0000000"] {
+                try await CommandChannel(command: ["grep", "-q", line, "/proc/self/status"]).send(testAlert)
+            }
+        }
+    #endif
+
     @Test func argumentsAreNotInterpreted() async throws {
         let text = "$(echo x); `echo y` > /tmp/z 'a' \"b\""
         let error = await #expect(throws: AlertError.self) {

@@ -150,6 +150,22 @@ import Testing
         #expect(server.connections == 0)
     }
 
+    /// The thread can take the cancellation before the request has come: the request must then not be accepted.
+    @Test func aCancellationThatOvertakesItsRequestIsNotLost() async {
+        let queue = CurlQueue()
+        queue.cancel(1)
+        #expect(queue.take().cancelled == [1])
+        let task = Task {
+            withUnsafeCurrentTask { $0?.cancel() }
+            _ = try await withCheckedThrowingContinuation { continuation in
+                let request = CurlRequest(url: "http://127.0.0.1/", headerLines: [], body: [])
+                queue.submit(CurlJob(id: 1, request: request, continuation: continuation))
+                for job in queue.take().jobs { job.continuation.resume(throwing: CurlError.shutDown) }
+            }
+        }
+        await #expect(throws: CancellationError.self) { try await task.value }
+    }
+
     @Test func manyCancellationsAtAnyMomentLoseNothing() async throws {
         let server = try ScriptedServer(always: .send(answer(200)))
         try await withDelivery(to: server) { delivery, _ in

@@ -9,6 +9,7 @@ import Synchronization
 /// `PATH` and the given variables, no other part of the relay's environment and none of its connections. It runs in
 /// a process group of its own; when the time is up the whole group gets `SIGTERM` and, after a grace, `SIGKILL`.
 public struct CommandChannel: AlertChannel {
+    /// `command` unless another name is given.
     public let name: String
     /// The program, looked up in `PATH` unless it holds a slash, and its arguments. Never empty.
     public let command: [String]

@@ -9,9 +9,11 @@ import OutboxCore
 /// The message is constant, so that a log search can watch for it; what differs is in the metadata. The failure's own
 /// text is not there, since it may quote a receiver's answer: it is in the database beside the named task.
 public struct LogChannel: AlertChannel {
+    /// Always `log`.
     public let name = "log"
     private let logger: Logger
 
+    /// Writes to the given logger.
     public init(logger: Logger) {
         self.logger = logger
     }
