@@ -96,8 +96,6 @@ extension Connection {
             withCStrings(Array(parameters.values)) { values in PQconnectStartParams(keywords, values, 0) }
         }
         guard let pointer else { return nil }
-        // By default libpq prints notices to standard error, which belongs to the application.
-        PQsetNoticeReceiver(pointer, { _, _ in }, nil)
         // libpq keeps the SQLSTATE of a failed attempt to itself, but this makes it part of the message.
         PQsetErrorVerbosity(pointer, PQERRORS_VERBOSE)
         return Handle(adopting: pointer)
