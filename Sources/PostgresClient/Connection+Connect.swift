@@ -171,7 +171,7 @@ private func withCStrings<R>(_ strings: [String], _ body: (UnsafePointer<UnsafeP
     return buffer.withUnsafeBufferPointer { buffer in
         let pointers: [UnsafePointer<CChar>?] = offsets.map { buffer.baseAddress?.advanced(by: $0) } + [nil]
         return pointers.withUnsafeBufferPointer { pointers in
-            guard let base = pointers.baseAddress else { preconditionFailure("an array with an element has an address") }
+            guard let base = pointers.baseAddress else { preconditionFailure("the array has an element") }
             return body(base)
         }
     }
