@@ -214,7 +214,7 @@ CREATE UNIQUE INDEX incidents_open ON incidents (group_key) WHERE resolved_at IS
 -- alerts: what each channel has been told of each incident. While told < incidents.count there is something to tell,
 -- and due_at says when: an alert is a difference that is still there after any crash, not a message that can be lost.
 --
---                 dead letter: due_at = now + group_wait, if none is set
+--        dead letter: due_at = now + group_wait if none is set, but not within group_interval of the last
 --   told = count ────────────────────────────────────────────────────▶ told < count ──claim──▶ being sent
 --        ▲                                                                  ▲                     │ delivered: told := count told
 --        └── nothing new ───────────────────────────────────────────────────┴── more meanwhile ───┤   due_at := last + group_interval, or null
@@ -229,6 +229,7 @@ CREATE TABLE alerts (
     relay       uuid,
     lease_until timestamptz NOT NULL DEFAULT '-infinity',
     told_at     timestamptz,
+    quiet_until timestamptz NOT NULL DEFAULT '-infinity',   -- no alert of this incident is due before
     last_error  text,
     PRIMARY KEY (incident, channel)
 ) WITH (fillfactor = 50);

@@ -328,7 +328,7 @@ SET lock_timeout = '5s' AS $$
         INSERT INTO alerts AS a (incident, channel, due_at)
         SELECT c.number, channel, clock_timestamp() + group_wait
         FROM causes c CROSS JOIN unnest(channels) channel ORDER BY c.number, channel
-        ON CONFLICT (incident, channel) DO UPDATE SET due_at = excluded.due_at WHERE a.due_at IS NULL
+        ON CONFLICT (incident, channel) DO UPDATE SET due_at = greatest(excluded.due_at, a.quiet_until) WHERE a.due_at IS NULL
     )
     SELECT g.seq FROM gone g
 $$;
@@ -353,7 +353,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '5
 $$;
 
 -- Records that a channel was told of an incident's first `told` dead letters, or why it was not; false: the lease is lost.
--- What came meanwhile is due after group_interval, so that a channel hears of one incident no more often than that.
+-- What came meanwhile is due after group_interval, and so is what comes within it (quiet_until): a channel hears of one
+-- incident no more often than that.
 CREATE FUNCTION settle_alert_v1(
     incident bigint, channel text, attempt int, told bigint, error text, backoff interval, group_interval interval
 ) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '5s' AS $$
@@ -368,6 +369,7 @@ BEGIN
         failures = CASE WHEN settle_alert_v1.error IS NULL THEN 0 ELSE a.failures + 1 END,
         told = CASE WHEN settle_alert_v1.error IS NULL THEN settle_alert_v1.told ELSE a.told END,
         told_at = CASE WHEN settle_alert_v1.error IS NULL THEN clock_timestamp() ELSE a.told_at END,
+        quiet_until = CASE WHEN settle_alert_v1.error IS NULL THEN clock_timestamp() + settle_alert_v1.group_interval ELSE a.quiet_until END,
         due_at = CASE WHEN settle_alert_v1.error IS NOT NULL THEN clock_timestamp() + settle_alert_v1.backoff
                       WHEN known > settle_alert_v1.told THEN clock_timestamp() + settle_alert_v1.group_interval END
     WHERE a.incident = settle_alert_v1.incident AND a.channel = settle_alert_v1.channel AND a.attempt = settle_alert_v1.attempt;

@@ -71,6 +71,26 @@ import Testing
         }
     }
 
+    @Test func whatComesSoonAfterAnAlertWaitsForTheInterval() async throws {
+        try await withOutbox { database in
+            let channel = Channel()
+            var configuration = RelayConfiguration.quick
+            configuration.groupInterval = .seconds(60)
+            try await withRelay(database, [rejecting()], alerts: [channel], configuration: configuration) { _ in
+                try await enqueue(database, 0..<1)
+                // told, and nothing more to tell: what comes now makes the alert due again
+                try await eventually {
+                    try await database.count("SELECT count(*) FROM outbox.alerts WHERE told = 1 AND due_at IS NULL") == 2
+                }
+                try await enqueue(database, 1..<2)
+                try await eventually { try await database.count("SELECT count(*) FROM outbox.dead") == 2 }
+            }
+            let waiting: Statement = "SELECT count(*) FROM outbox.alerts WHERE due_at >= told_at + interval '60 seconds'"
+            #expect(try await database.count(waiting) == 2, "both channels, the log and the webhook")
+            #expect(channel.told.values.count == 1)
+        }
+    }
+
     @Test func differentCausesAreDifferentIncidents() async throws {
         try await withOutbox { database in
             let channel = Channel()
