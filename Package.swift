@@ -87,7 +87,15 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .testTarget(name: "OutboxCommandTests", dependencies: ["OutboxCommand", "OutboxTesting", "PostgresClient"], swiftSettings: strict),
+        .testTarget(
+            name: "OutboxCommandTests",
+            dependencies: [
+                "OutboxCommand", "Outbox", "OutboxCore", "OutboxHTTP", "OutboxMigrations", "OutboxRelay", "OutboxTesting",
+                "PostgresClient", .product(name: "Logging", package: "swift-log"),
+            ],
+            exclude: ["Golden"],
+            swiftSettings: strict
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -64,7 +64,9 @@ extension Problem {
         case .invalidConfiguration:
             self.init(.misconfigured, sentence(error.message), hint: error.hint)
         case .connectionFailed, .connectionLost, .timedOut, .poolExhausted, .commitOutcomeUnknown:
-            self.init(.unavailable, "the database is not available: \(error.message)", hint: error.hint)
+            self.init(
+                .unavailable, "the database is not available: \(sentence(error.message))",
+                hint: error.hint ?? "check that the server runs, and the address: --database, or DATABASE_URL")
         default:
             switch error.sqlState {
             case .some(.undefinedTable), .some(.undefinedFunction), .some(SQLState(rawValue: "3F000")):
@@ -82,7 +84,7 @@ extension Problem {
     }
 }
 
-/// A message as it continues after `outbox: `: without a full stop, and small at the beginning unless a name stands there.
+/// A message as the line of a command ends: without a full stop.
 private func sentence(_ text: String) -> String {
     var text = text
     if text.last == "." { text.removeLast() }

@@ -162,7 +162,7 @@ extension YamlError {
             .composer(_, let problem, let mark, _):
             (mark.line, "is not YAML: \(problem)")
         case .duplicatedKeysInMapping(let duplicates, let context):
-            (context.mark.line, "given twice in one mapping: \(duplicates.sorted().joined(separator: ", "))")
+            (context.mark.line, "given twice in one mapping, first here: \(duplicates.sorted().joined(separator: ", "))")
         case .reader(let problem, _, _, _): (1, "is not YAML: \(problem)")
         default: (1, "is not YAML")
         }

@@ -16,13 +16,14 @@ struct EnqueueCommand: AsyncParsableCommand {
               outbox enqueue orders.created '{"order": 42}'
               outbox enqueue mail.send - --delay 10m --idempotency-key mail-42 < mail.json
 
-            A file with a JSON object a line. The payload is the whole line, or the value of a member,
-            byte for byte as it stands there:
+            A file with a JSON object a line. The payload is the whole line, or the value
+            of a member, byte for byte as it stands there:
 
               outbox enqueue --file orders.ndjson --kind orders.created
-              outbox enqueue --file hooks.ndjson --kind-field event --kind-prefix github. --payload-field payload
+              outbox enqueue --file hooks.ndjson --kind-field event --payload-field payload
 
-            It stops at a bad line, of whose batch nothing is written, and says how to go on.
+            It stops at a bad line, writes nothing of that line's batch, and says how to
+            go on.
             """)
 
     @Argument(help: "The kind of the task, such as orders.created.")

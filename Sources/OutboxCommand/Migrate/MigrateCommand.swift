@@ -11,8 +11,8 @@ struct Migrate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make the database's schema, or bring it up to date.",
         discussion: """
-            Without a subcommand it applies what is missing. Several may run at once, and psql with
-            the same scripts may be mixed with it: each migration records itself.
+            Without a subcommand it applies what is missing. Several may run at once, and
+            psql with the same scripts may be mixed with it: each migration records itself.
 
               outbox migrate
               outbox migrate status

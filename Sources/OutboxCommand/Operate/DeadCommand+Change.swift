@@ -10,8 +10,8 @@ extension Dead {
         static let configuration = CommandConfiguration(
             abstract: "Replay dead letters: each becomes a task again.",
             discussion: """
-                It keeps its id, its idempotency key and its history, and gets a new retry budget.
-                A task that dies again is a new dead letter.
+                It keeps its id, its idempotency key and its history, and gets a new retry
+                budget. A task that dies again is a new dead letter.
 
                   outbox dead replay 17 18
                   outbox dead replay --kind orders.created --limit 10

@@ -8,8 +8,9 @@ struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show backlog, relays, attempts, incidents and dead letters.",
         discussion: """
-            All of it is read from statistics that are kept as work is done; the backlog is counted
-            up to \(StatusReport.countedUpTo) tasks a lane. Looking costs the database little at any size.
+            All of it is read from statistics that are kept as work is done, and the
+            backlog is counted up to \(StatusReport.countedUpTo) tasks a lane: looking costs the
+            database little at any size.
 
               outbox status
               watch -n 5 outbox status

@@ -11,7 +11,8 @@ struct Tasks: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Look at tasks that wait or run, or cancel them.",
         discussion: """
-            A task that succeeded is gone; one that will not be tried again is a dead letter.
+            A task that succeeded is gone; one that will not be tried again is a dead
+            letter: see outbox dead.
 
               outbox tasks list --kind orders.created --state waiting
               outbox tasks show 1c3a5b1e-52cb-4a3c-9d5c-6c0f6a4f2f5d
@@ -28,8 +29,8 @@ struct Tasks: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "List tasks. The default.",
             discussion: """
-                It shows those that it finds first, as many as --limit says: a large backlog is not read
-                through for a list. outbox status counts.
+                It shows those that it finds first, as many as --limit says: a large backlog
+                is not read through for a list. outbox status counts.
 
                   outbox tasks list --state running
                 """)

@@ -15,9 +15,10 @@ struct Run: AsyncParsableCommand {
               outbox run --config outbox.yaml
               DATABASE_URL=postgresql://… OUTBOX_ENDPOINT_URL=https://… outbox run
 
-            Run as many as you like: they share the work. The log goes to standard error, a line each.
-            SIGTERM and SIGINT stop it gracefully: running deliveries are finished within stop_grace
-            or given back. A second signal ends it at once; its tasks run again when their leases end.
+            Run as many as you like: they share the work. The log goes to standard
+            error, a line each. SIGTERM and SIGINT stop it gracefully: running
+            deliveries are finished within stop_grace or given back. A second signal
+            ends it at once; its tasks run again when their leases end.
             """)
 
     @Option(help: ArgumentHelp("The lowest level that is logged. Default: info.", valueName: "level"))
