@@ -118,7 +118,7 @@ import Testing
         #expect(refusal(#"{"event":"a\u0000","payload":1}"#) == "names no kind: github.a\\u{0}")
         #expect(refusal(#"{"event":"\ud800","payload":1}"#) == "has a member event that is not a string")
         #expect(refusal(#"["event"]"#) == "is not a JSON object")
-        #expect(refusal(#"{"event":"a","event":"b","payload":1}"#) == "has the member event twice (byte 14)")
+        #expect(refusal(#"{"event":"a","event":"b","payload":1}"#) == "has the member event twice (byte 15)")
     }
 
     @Test func thePayloadHasALimit() throws {

@@ -10,6 +10,10 @@ struct EnqueueCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "enqueue",
         abstract: "Enqueue a task, or one for each line of a file.",
+        usage: """
+            outbox enqueue <kind> [<payload>] [<options>]
+            outbox enqueue --file <file> (--kind <kind> | --kind-field <name>)
+            """,
         discussion: """
             One task; prints its id:
 

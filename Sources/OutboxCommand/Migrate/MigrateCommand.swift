@@ -25,6 +25,7 @@ struct Migrate: AsyncParsableCommand {
     struct Up: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Apply what is missing. The default.",
+            usage: "outbox migrate [up] [<options>]",
             discussion: """
                   outbox migrate --database postgresql://owner@db/shop
                 """)
@@ -55,6 +56,7 @@ struct Migrate: AsyncParsableCommand {
     struct Status: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show which migrations are applied.",
+            usage: "outbox migrate status [<options>]",
             discussion: "Exits with 2 while one is missing, so that a deployment can wait for it.")
 
         @OptionGroup var options: DatabaseOptions
@@ -93,6 +95,7 @@ struct Migrate: AsyncParsableCommand {
     struct Down: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Undo the latest migration, one at a time.",
+            usage: "outbox migrate down [--force] [<options>]",
             discussion: """
                 The first one removes the tables. It refuses while there are tasks or open dead
                 letters, unless --force says to lose them.
@@ -115,6 +118,7 @@ struct Migrate: AsyncParsableCommand {
     struct Print: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Print the SQL instead of running it.",
+            usage: "outbox migrate print [--down] [--from <version>] [--schema <name>]",
             discussion: """
                 For those who review what they run, or have only psql. No database is needed.
 

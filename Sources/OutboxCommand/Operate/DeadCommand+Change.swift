@@ -9,6 +9,7 @@ extension Dead {
     struct Replay: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Replay dead letters: each becomes a task again.",
+            usage: "outbox dead replay (<number> ... | --all | --kind <kind>) [<options>]",
             discussion: """
                 It keeps its id, its idempotency key and its history, and gets a new retry
                 budget. A task that dies again is a new dead letter.
@@ -38,6 +39,7 @@ extension Dead {
     struct Discard: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Discard dead letters, with a reason; the rows stay as evidence.",
+            usage: "outbox dead discard (<number> ... | --all | --kind <kind>) --reason <text>",
             discussion: """
                   outbox dead discard 17 --reason "test order, see INC-881"
                   outbox dead discard --kind reports.weekly --reason "too old to matter"

@@ -25,6 +25,7 @@ struct Dead: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "List dead letters, the latest first. The default.",
+            usage: "outbox dead [list] [<options>]",
             discussion: """
                   outbox dead list
                   outbox dead list --reason exhausted --all --json
@@ -69,6 +70,7 @@ struct Dead: AsyncParsableCommand {
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show a dead letter, every attempt's error, and its payload.",
+            usage: "outbox dead show <number or id> [--full | --raw] [<options>]",
             discussion: """
                   outbox dead show 17
                   outbox dead show 17 --raw > payload.json

@@ -7,6 +7,7 @@ internal import ArgumentParser
 struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show backlog, relays, attempts, incidents and dead letters.",
+        usage: "outbox status [<options>]",
         discussion: """
             All of it is read from statistics that are kept as work is done, and the
             backlog is counted up to \(StatusReport.countedUpTo) tasks a lane: looking costs the

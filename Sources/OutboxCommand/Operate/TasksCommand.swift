@@ -28,6 +28,7 @@ struct Tasks: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "List tasks. The default.",
+            usage: "outbox tasks [list] [<options>]",
             discussion: """
                 It shows those that it finds first, as many as --limit says: a large backlog
                 is not read through for a list. outbox status counts.
@@ -70,6 +71,7 @@ struct Tasks: AsyncParsableCommand {
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show a task, the errors of its attempts, and its payload.",
+            usage: "outbox tasks show <id> [--full | --raw] [<options>]",
             discussion: """
                   outbox tasks show 1c3a5b1e-52cb-4a3c-9d5c-6c0f6a4f2f5d
                 """)
@@ -117,6 +119,7 @@ struct Tasks: AsyncParsableCommand {
     struct Cancel: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Cancel tasks that no relay is running.",
+            usage: "outbox tasks cancel <id> ... [<options>]",
             discussion: """
                   outbox tasks cancel 1c3a5b1e-52cb-4a3c-9d5c-6c0f6a4f2f5d
                 """)

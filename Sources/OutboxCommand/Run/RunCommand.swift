@@ -9,6 +9,7 @@ internal import OutboxRelay
 struct Run: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run tasks: deliver them to HTTP endpoints until told to stop.",
+        usage: "outbox run [<options>]",
         discussion: """
             With a configuration file, or without one and a single endpoint for every kind:
 
