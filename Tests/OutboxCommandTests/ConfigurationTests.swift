@@ -3,11 +3,12 @@
 
 import Foundation
 import Outbox
-@testable import OutboxCommand
 import OutboxCore
 import OutboxHTTP
 import OutboxRelay
 import Testing
+
+@testable import OutboxCommand
 
 /// What the configuration file may say, key by key.
 @Suite struct ConfigurationTests {
@@ -68,7 +69,9 @@ import Testing
         #expect(partner.endpoint.timeout == .seconds(7) && partner.endpoint.connectTimeout == .seconds(2))
         #expect(partner.endpoint.proxy == "http://proxy:3128" && partner.endpoint.caFile == "/etc/hosts")
         #expect(partner.endpoint.httpVersion == .http2 && partner.endpoint.idempotencyKeyStyle == .bare)
-        #expect(partner.retry.maxAttempts == 5 && partner.retry.maxAge == .seconds(7200) && partner.retry.maxCrashes == 2)
+        #expect(
+            partner.retry.maxAttempts == 5 && partner.retry.maxAge == .seconds(7200)
+                && partner.retry.maxCrashes == 2)
         #expect(
             partner.retry.backoff == Backoff(base: .seconds(3), factor: 1.5, cap: .seconds(600), jitter: false))
         #expect(configuration.deliveries[1].otherKinds && configuration.deliveries[1].kinds.isEmpty)
@@ -87,7 +90,8 @@ import Testing
         let usual = RelayConfiguration()
         #expect(configuration.database == DatabaseSettings())
         #expect(configuration.relay.lease == usual.lease && configuration.relay.poll == usual.poll)
-        #expect(configuration.relay.groupWait == usual.groupWait && configuration.relay.stopGrace == usual.stopGrace)
+        #expect(
+            configuration.relay.groupWait == usual.groupWait && configuration.relay.stopGrace == usual.stopGrace)
         #expect(configuration.deliveries.isEmpty && configuration.alerts.isEmpty)
         #expect(try read("# nothing\n").deliveries.isEmpty)
         #expect(try read("alerts:\nroutes:\n").alerts.isEmpty)
@@ -109,9 +113,11 @@ import Testing
             """,
             [
                 "OUTBOX_RELAY_LEASE": "20s", "OUTBOX_RELAY_CONCURRENCY": "7", "OUTBOX_DATABASE_SCHEMA": "s",
-                "OUTBOX_DATABASE_URL": "file:/nonexistent-is-not-read-because-the-next-one-is-a-test", "OUTBOX_LOG_LEVEL": "",
+                "OUTBOX_DATABASE_URL": "file:/nonexistent-is-not-read-because-the-next-one-is-a-test",
+                "OUTBOX_LOG_LEVEL": "",
                 "OUTBOX_ENDPOINTS_MY_PARTNER_EU_URL": "env:URL", "URL": "http://variable/",
-                "OUTBOX_ENDPOINTS_MY_PARTNER_EU_HEADERS_X_KEY": "b", "OUTBOX_ENDPOINTS_MY_PARTNER_EU_RETRY_MAX_ATTEMPTS": "9",
+                "OUTBOX_ENDPOINTS_MY_PARTNER_EU_HEADERS_X_KEY": "b",
+                "OUTBOX_ENDPOINTS_MY_PARTNER_EU_RETRY_MAX_ATTEMPTS": "9",
                 "OUTBOX_ENDPOINTS_MY_PARTNER_EU_TIMEOUT": "3s", "OUTBOX_ROUTES_A_B": "my-partner.eu",
                 "OUTBOX_ALERTS_CHANNELS_ON_CALL_URL": "http://variable/", "OUTBOX_ALERTS_GROUP_WAIT": "0s",
             ].merging(["OUTBOX_DATABASE_URL": "host=x"]) { _, last in last })
@@ -119,7 +125,9 @@ import Testing
         #expect(configuration.relay.lease == .seconds(20) && configuration.relay.concurrency == 7)
         let delivery = configuration.deliveries[0]
         #expect(delivery.endpoint.url == "http://variable/" && delivery.endpoint.headers[0].value == "b")
-        #expect(delivery.endpoint.timeout == .seconds(3) && delivery.retry.maxAttempts == 9 && delivery.kinds == ["a.b"])
+        #expect(
+            delivery.endpoint.timeout == .seconds(3) && delivery.retry.maxAttempts == 9
+                && delivery.kinds == ["a.b"])
         if case .webhook(let endpoint) = configuration.alerts[0] { #expect(endpoint.url == "http://variable/") }
         #expect(configuration.relay.groupWait == .zero && configuration.logLevel == .info)
     }
@@ -134,7 +142,8 @@ import Testing
         try await withDirectory { directory in
             let file = directory.appendingPathComponent("token")
             try Data("s3cret\n".utf8).write(to: file)
-            let configuration = try read("endpoints: {a: {url: http://x/, headers: {authorization: \"file:\(file.path)\"}}}")
+            let configuration = try read(
+                "endpoints: {a: {url: http://x/, headers: {authorization: \"file:\(file.path)\"}}}")
             #expect(configuration.deliveries[0].endpoint.headers[0].value == "s3cret")
         }
     }
@@ -147,10 +156,12 @@ import Testing
     }
 
     @Test func theExampleIsWholeAndRight() throws {
-        let url = URL(fileURLWithPath: #filePath).appendingPathComponent("../../../examples/outbox.yaml").standardized
+        let url = URL(fileURLWithPath: #filePath).appendingPathComponent("../../../examples/outbox.yaml")
+            .standardized
         let text = try String(contentsOf: url, encoding: .utf8)
         let secrets = [
-            "DATABASE_URL": "postgresql://db/shop", "PARTNER_TOKEN": "a", "ONCALL_URL": "https://x/", "ONCALL_TOKEN": "b",
+            "DATABASE_URL": "postgresql://db/shop", "PARTNER_TOKEN": "a", "ONCALL_URL": "https://x/",
+            "ONCALL_TOKEN": "b",
         ]
         let configuration = try read(text, secrets)
         #expect(configuration.deliveries.count == 2 && configuration.alerts.count == 2)
@@ -159,9 +170,11 @@ import Testing
         #expect(configuration.relay.lease == RelayConfiguration().lease)
         #expect(configuration.relay.sweepInterval == RelayConfiguration().sweepInterval)
         let keys = [
-            "url", "schema", "name", "concurrency", "lease", "poll_fastest", "poll_slowest", "sweep_interval", "stop_grace",
+            "url", "schema", "name", "concurrency", "lease", "poll_fastest", "poll_slowest", "sweep_interval",
+            "stop_grace",
             "cancellation_grace", "headers", "timeout", "connect_timeout", "proxy", "ca_file", "http_version",
-            "idempotency_key", "max_attempts", "max_age", "max_crashes", "base", "factor", "cap", "jitter", "group_wait",
+            "idempotency_key", "max_attempts", "max_age", "max_crashes", "base", "factor", "cap", "jitter",
+            "group_wait",
             "group_interval", "webhook", "command", "run", "environment", "level", "format",
         ]
         for key in keys { #expect(text.contains(key + ":"), "the example does not show \(key)") }

@@ -7,8 +7,10 @@ import Testing
 /// `--help` of every command, as it was last approved. Run with OUTBOX_RECORD=1 to approve what it is now.
 @Suite struct HelpTests {
     static let commands: [[String]] = [
-        [], ["migrate"], ["migrate", "up"], ["migrate", "status"], ["migrate", "down"], ["migrate", "print"], ["run"], ["enqueue"],
-        ["status"], ["tasks"], ["tasks", "list"], ["tasks", "show"], ["tasks", "cancel"], ["dead"], ["dead", "list"],
+        [], ["migrate"], ["migrate", "up"], ["migrate", "status"], ["migrate", "down"], ["migrate", "print"],
+        ["run"], ["enqueue"],
+        ["status"], ["tasks"], ["tasks", "list"], ["tasks", "show"], ["tasks", "cancel"], ["dead"],
+        ["dead", "list"],
         ["dead", "show"], ["dead", "replay"], ["dead", "discard"], ["config"], ["config", "check"],
     ]
 
@@ -22,7 +24,9 @@ import Testing
         if ProcessInfo.processInfo.environment["OUTBOX_RECORD"] == "1" {
             try Data(result.bytes).write(to: file)
         } else {
-            #expect(try String(contentsOf: file, encoding: .utf8) == result.output, "record again with OUTBOX_RECORD=1 if this is meant")
+            #expect(
+                try String(contentsOf: file, encoding: .utf8) == result.output,
+                "record again with OUTBOX_RECORD=1 if this is meant")
         }
         // nothing is wider than a terminal
         for line in result.output.split(separator: "\n") { #expect(line.count <= 80, "\(line)") }

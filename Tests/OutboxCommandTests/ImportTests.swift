@@ -2,22 +2,27 @@
 // Copyright the Outbox project authors
 
 import Foundation
-@testable import OutboxCommand
 import Outbox
 import Synchronization
 import Testing
+
+@testable import OutboxCommand
 
 /// The import without a database: what is written in which batch, what stops it, and what it says then.
 @Suite struct ImportTests {
     private final class Log: Sendable {
         private let batches = Mutex<[[String]]>([])
         var written: [[String]] { batches.withLock { $0 } }
-        func note(_ batch: Import.Batch) { batches.withLock { $0.append(batch.map { String(decoding: $0.payload, as: UTF8.self) }) } }
+        func note(_ batch: Import.Batch) {
+            batches.withLock { $0.append(batch.map { String(decoding: $0.payload, as: UTF8.self) }) }
+        }
     }
 
     private func run(
-        _ text: String, rules: LineRules = LineRules(kind: .fixed("a.b"), payloadField: nil), batch: Int = 2, from line: Int = 1,
-        batchBytes: Int = 8 << 20, endings: [Import.Ending] = []
+        _ text: String, rules: LineRules = LineRules(kind: .fixed("a.b"), payloadField: nil), batch: Int = 2,
+        from line: Int = 1,
+        batchBytes: Int = 8 << 20, endings: [Import.Ending] = [],
+        stopsAfterFirstBatch: Bool = false
     ) async throws -> (Import.Progress, [[String]], Problem?) {
         try await withDirectory { directory in
             let file = directory.appendingPathComponent("lines")
@@ -30,6 +35,7 @@ import Testing
                 return number < endings.count ? endings[number] : .committed
             }
             run.batchBytes = batchBytes
+            run.isStopped = { stopsAfterFirstBatch && !log.written.isEmpty }
             do {
                 progress = try await run.run(try LineReader(path: file.path))
             } catch let problem as Problem {
@@ -65,8 +71,10 @@ import Testing
         #expect(problem?.status == .failed)
         #expect(
             problem?.message
-                == "line 4 is not JSON: b cannot stand here (byte 1); lines 1 to 2 are enqueued (2 tasks), nothing after them")
-        #expect(problem?.hint == "write one JSON object a line, each on a single line, then go on with --from-line 3")
+                == "line 4 is not JSON: b cannot stand here (byte 1); lines 1 to 2 are enqueued (2 tasks), nothing after them"
+        )
+        #expect(
+            problem?.hint == "write one JSON object a line, each on a single line, then go on with --from-line 3")
     }
 
     @Test func itGoesOnWhereItIsTold() async throws {
@@ -84,7 +92,9 @@ import Testing
         let (_, aborted, first) = try await run(text, endings: [.committed, .aborted])
         #expect(aborted.count == 2)
         #expect(first?.status == .unavailable)
-        #expect(first?.message.hasPrefix("lines 3 to 4: the connection was lost at COMMIT, and nothing of them is written") == true)
+        #expect(
+            first?.message.hasPrefix(
+                "lines 3 to 4: the connection was lost at COMMIT, and nothing of them is written") == true)
         #expect(first?.hint == "go on with --from-line 3")
         let (_, _, second) = try await run(text, endings: [.committed, .unknown(transaction: 815)])
         #expect(second?.message.contains("lines 3 to 4: the answer to COMMIT of transaction 815 was lost") == true)
@@ -93,10 +103,20 @@ import Testing
         #expect(second?.hint?.contains("--from-line 5") == true && second?.hint?.contains("--from-line 3") == true)
     }
 
-    @Test func aLineWithoutEndIsRefused() async throws {
-        let (_, written, problem) = try await run("{\"a\":1}\n{\"a\":\"" + String(repeating: "x", count: 17 << 20), batch: 1)
+    @Test func whoeverInterruptsItLearnsWhereItStopped() async throws {
+        let (_, written, problem) = try await run("{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n", stopsAfterFirstBatch: true)
         #expect(written.count == 1)
-        #expect(problem?.message.hasPrefix("line 2 is longer than 16 MiB; lines 1 to 1 are enqueued (1 task)") == true)
+        #expect(problem?.status == .incomplete)
+        #expect(problem?.message == "stopped: lines 1 to 2 are enqueued (2 tasks), nothing after them")
+        #expect(problem?.hint == "go on with --from-line 3")
+    }
+
+    @Test func aLineWithoutEndIsRefused() async throws {
+        let (_, written, problem) = try await run(
+            "{\"a\":1}\n{\"a\":\"" + String(repeating: "x", count: 17 << 20), batch: 1)
+        #expect(written.count == 1)
+        #expect(
+            problem?.message.hasPrefix("line 2 is longer than 16 MiB; lines 1 to 1 are enqueued (1 task)") == true)
     }
 
     @Test func kindAndPayloadComeFromMembers() throws {
@@ -123,7 +143,9 @@ import Testing
 
     @Test func thePayloadHasALimit() throws {
         let rules = LineRules(kind: .fixed("a"), payloadField: nil)
-        func line(_ count: Int) -> [UInt8] { Array("{\"a\":\"\(String(repeating: "x", count: count - 8))\"}".utf8) }
+        func line(_ count: Int) -> [UInt8] {
+            Array("{\"a\":\"\(String(repeating: "x", count: count - 8))\"}".utf8)
+        }
         #expect(try rules.task(of: line(1 << 20)).payload.count == 1 << 20)
         #expect(throws: LineRules.Refusal.self) { try rules.task(of: line(1 << 20 + 1)) }
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
-@testable import OutboxCommand
 import Testing
+
+@testable import OutboxCommand
 
 /// The grammar case by case, in the manner of the JSON parsing test suite (https://github.com/nst/JSONTestSuite):
 /// what must be accepted, what must be refused, and what is up to the implementation.
@@ -11,10 +12,13 @@ import Testing
     private func isAccepted(_ text: String) -> Bool { isAccepted(Array(text.utf8)) }
 
     @Test(arguments: [
-        "{}", "[]", "null", "true", "false", "0", "-0", "1", "-1", "\"\"", " [ ] ", "\t{\r\n}\n", "[[]]", "[1,2]", "[1 , 2]",
-        "{\"a\":1}", "{\"a\":{\"a\":{}}}", "{\"\":0}", "{\"a\":1,\"a\":2}", "[0.1]", "[1e1]", "[1E+2]", "[1e-2]", "[-1.5e10]",
+        "{}", "[]", "null", "true", "false", "0", "-0", "1", "-1", "\"\"", " [ ] ", "\t{\r\n}\n", "[[]]", "[1,2]",
+        "[1 , 2]",
+        "{\"a\":1}", "{\"a\":{\"a\":{}}}", "{\"\":0}", "{\"a\":1,\"a\":2}", "[0.1]", "[1e1]", "[1E+2]", "[1e-2]",
+        "[-1.5e10]",
         "[123456789012345678901234567890]", "[1e400]", "[-0.0]", "[0e+1]", "[1.000000000000000000000000000001]",
-        #"["\"\\\/\b\f\n\r\t"]"#, #"["\u0000"]"#, #"["\uD83D\uDE00"]"#, #"["\ud83d\ude00"]"#, #"["\u00e9"]"#, "[\"é\"]", "[\"😀\"]",
+        #"["\"\\\/\b\f\n\r\t"]"#, #"["\u0000"]"#, #"["\uD83D\uDE00"]"#, #"["\ud83d\ude00"]"#, #"["\u00e9"]"#,
+        "[\"é\"]", "[\"😀\"]",
         "[\"\u{7F}\"]", "[\"\u{2028}\"]", "[\"\u{FEFF}\"]", "[\"/*c*/\"]", "{\"a\\u0062\":1}", "[null,1,\"1\",{}]",
         // half a surrogate pair is in the grammar, and passed on as it stands
         #"["\uD800"]"#, #"["\uDFFF\uD800"]"#, #"["\uD888\u1234"]"#,
@@ -24,29 +28,41 @@ import Testing
     }
 
     @Test(arguments: [
-        "", " ", "{", "}", "[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1,,2]", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,}", "{,}",
-        "{a:1}", "{'a':1}", "{1:1}", "{\"a\" 1}", "{\"a\"::1}", "{\"a\":1 \"b\":2}", "[1]]", "{}{}", "{}x", "nul", "nulll", "True", "NaN",
-        "Infinity", "-Infinity", "-", "+1", "01", "-01", "1.", ".1", "-.1", "1e", "1e+", "1.e1", "0x1", "1_000", "1a", "--1", "\"", "\"a", "'a'",
-        #""\x""#, #""\u""#, #""\u12""#, #""\u12G4""#, #""\"#, #""\a""#, #""\U0041""#, "\"\t\"", "\"\n\"", "\"\u{1F}\"", "[1]//c", "/**/1", "#1",
-        "[\"a\u{0}b\"]", "1\u{0}", "\u{0}", "\u{FEFF}{}", "\u{A0}1", "\u{2028}1", "[\u{C}1]", "undefined", "{\"a\":}", "[\"a\" \"b\"]", "\\u0031",
+        "", " ", "{", "}", "[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1,,2]", "{\"a\"", "{\"a\":",
+        "{\"a\":1", "{\"a\":1,}", "{,}",
+        "{a:1}", "{'a':1}", "{1:1}", "{\"a\" 1}", "{\"a\"::1}", "{\"a\":1 \"b\":2}", "[1]]", "{}{}", "{}x", "nul",
+        "nulll", "True", "NaN",
+        "Infinity", "-Infinity", "-", "+1", "01", "-01", "1.", ".1", "-.1", "1e", "1e+", "1.e1", "0x1", "1_000",
+        "1a", "--1", "\"", "\"a", "'a'",
+        #""\x""#, #""\u""#, #""\u12""#, #""\u12G4""#, #""\"#, #""\a""#, #""\U0041""#, "\"\t\"", "\"\n\"",
+        "\"\u{1F}\"", "[1]//c", "/**/1", "#1",
+        "[\"a\u{0}b\"]", "1\u{0}", "\u{0}", "\u{FEFF}{}", "\u{A0}1", "\u{2028}1", "[\u{C}1]", "undefined",
+        "{\"a\":}", "[\"a\" \"b\"]", "\\u0031",
     ])
     func whatItDoesNotHaveIsRefused(_ text: String) {
         #expect(!isAccepted(text))
     }
 
-    @Test(arguments: [
-        [0xFF], [0x80], [0xC0, 0x80], [0xC1, 0xBF], [0xC3], [0xC3, 0x28], [0xE0, 0x80, 0x80], [0xE0, 0x9F, 0xBF], [0xE2, 0x82],
-        [0xED, 0xA0, 0x80], [0xED, 0xBF, 0xBF], [0xF0, 0x80, 0x80, 0x80], [0xF0, 0x8F, 0xBF, 0xBF], [0xF4, 0x90, 0x80, 0x80],
-        [0xF5, 0x80, 0x80, 0x80], [0xFC, 0x83, 0xBF, 0xBF, 0xBF, 0xBF], [0xF0, 0x9F, 0x98], [0xEF, 0xBB],
-    ] as [[UInt8]])
+    @Test(
+        arguments: [
+            [0xFF], [0x80], [0xC0, 0x80], [0xC1, 0xBF], [0xC3], [0xC3, 0x28], [0xE0, 0x80, 0x80],
+            [0xE0, 0x9F, 0xBF], [0xE2, 0x82],
+            [0xED, 0xA0, 0x80], [0xED, 0xBF, 0xBF], [0xF0, 0x80, 0x80, 0x80], [0xF0, 0x8F, 0xBF, 0xBF],
+            [0xF4, 0x90, 0x80, 0x80],
+            [0xF5, 0x80, 0x80, 0x80], [0xFC, 0x83, 0xBF, 0xBF, 0xBF, 0xBF], [0xF0, 0x9F, 0x98], [0xEF, 0xBB],
+        ] as [[UInt8]])
     func invalidUTF8IsRefused(_ sequence: [UInt8]) {
         let quote = UInt8(ascii: "\"")
-        #expect(throws: JSONScanner.Failure(reason: .utf8, offset: 1)) { try JSONScanner.check([quote] + sequence + [quote]) }
+        #expect(throws: JSONScanner.Failure(reason: .utf8, offset: 1)) {
+            try JSONScanner.check([quote] + sequence + [quote])
+        }
         #expect(!isAccepted([quote] + sequence))
         #expect(!isAccepted(sequence))
     }
 
-    @Test(arguments: ["\u{80}", "\u{7FF}", "\u{800}", "\u{D7FF}", "\u{E000}", "\u{FFFF}", "\u{10000}", "\u{10FFFF}"])
+    @Test(arguments: [
+        "\u{80}", "\u{7FF}", "\u{800}", "\u{D7FF}", "\u{E000}", "\u{FFFF}", "\u{10000}", "\u{10FFFF}",
+    ])
     func theEdgesOfUTF8AreAccepted(_ character: String) {
         #expect(isAccepted("\"\(character)\""))
     }
@@ -92,7 +108,9 @@ import Testing
         var generator = SystemRandomNumberGenerator()
         let alphabet = Array("{}[]\",:\\u0d8e-+.tfn 1é\u{0}".utf8) + [0xFF, 0xC3, 0xED, 0xF0]
         for _ in 0..<20_000 {
-            let bytes = (0..<Int.random(in: 0...24, using: &generator)).map { _ in alphabet.randomElement(using: &generator) ?? 0 }
+            let bytes = (0..<Int.random(in: 0...24, using: &generator)).map { _ in
+                alphabet.randomElement(using: &generator) ?? 0
+            }
             _ = try? JSONScanner.members(["a"], in: bytes)
         }
     }
@@ -121,7 +139,9 @@ import Testing
     }
 
     @Test func aNameThatStandsTwiceIsRefused() {
-        #expect(throws: JSONScanner.Failure(reason: .twice("p"), offset: 8)) { try member("p", of: #"{"p":1,"p":2}"#) }
+        #expect(throws: JSONScanner.Failure(reason: .twice("p"), offset: 8)) {
+            try member("p", of: #"{"p":1,"p":2}"#)
+        }
         #expect(throws: JSONScanner.Failure.self) { try member("p", of: #"{"p":1,"\u0070":2}"#) }
         // one that nobody asked for is the receiver's affair
         #expect(throws: Never.self) { try member("p", of: #"{"p":1,"q":2,"q":3}"#) }

@@ -2,9 +2,10 @@
 // Copyright the Outbox project authors
 
 import Logging
-@testable import OutboxCommand
 import Synchronization
 import Testing
+
+@testable import OutboxCommand
 
 @Suite struct LineLogHandlerTests {
     private final class Lines: Sendable {
@@ -22,7 +23,9 @@ import Testing
     }
 
     @Test func aMessageIsALine() {
-        let lines = logged(.text) { $0.info("it runs", metadata: ["kind": "a.b", "error": "a \"b\"\nc\\d", "empty": ""]) }
+        let lines = logged(.text) {
+            $0.info("it runs", metadata: ["kind": "a.b", "error": "a \"b\"\nc\\d", "empty": ""])
+        }
         #expect(lines.count == 1)
         #expect(lines[0].hasSuffix(#" info it runs  empty="" error="a \"b\"\nc\\d" kind=a.b relay=r"# + "\n"))
         #expect(lines[0].prefix(24).hasSuffix("Z") && lines[0].prefix(11).hasSuffix("T"))
@@ -31,7 +34,9 @@ import Testing
     @Test func aMessageIsAnObject() {
         let lines = logged(.json) { $0.error("it\nbroke", metadata: ["kind": "a", "level": "mine"]) }
         #expect(lines.count == 1)
-        #expect(lines[0].hasSuffix(#""level":"error","message":"it\nbroke","kind":"a","level_":"mine","relay":"r"}"# + "\n"))
+        #expect(
+            lines[0].hasSuffix(
+                #""level":"error","message":"it\nbroke","kind":"a","level_":"mine","relay":"r"}"# + "\n"))
     }
 
     @Test func whatIsBelowTheLevelIsLeftOut() {

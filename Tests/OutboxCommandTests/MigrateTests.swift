@@ -2,24 +2,28 @@
 // Copyright the Outbox project authors
 
 import Foundation
-@testable import OutboxCommand
 import OutboxMigrations
 import PostgresClient
 import Testing
+
+@testable import OutboxCommand
 
 /// `outbox migrate` on a real server.
 @Suite struct MigrateTests {
     @Test func upIsIdempotentAndSaysWhatItDid() async throws {
         try await TestDatabase.empty { database in
-            let missing = try await OutboxBinary.run("migrate", "status", database: database)
+            let missing = try await database.outbox("migrate", "status")
             #expect(missing.status == 2)
             #expect(missing.lines.dropFirst().allSatisfy { $0.hasSuffix("missing") })
-            let first = try await OutboxBinary.run("migrate", database: database)
+            let first = try await database.outbox("migrate")
             #expect(first.status == 0)
-            #expect(first.lines == Migration.all.map { "applied \($0.fileName)" } + ["schema outbox is at version \(Migration.all.count)"])
-            let second = try await OutboxBinary.run("migrate", "up", database: database)
+            #expect(
+                first.lines == Migration.all.map { "applied \($0.fileName)" } + [
+                    "schema outbox is at version \(Migration.all.count)"
+                ])
+            let second = try await database.outbox("migrate", "up")
             #expect(second.lines == ["schema outbox is at version \(Migration.all.count), nothing to do"])
-            let status = try await OutboxBinary.run("migrate", "status", "--json", database: database)
+            let status = try await database.outbox("migrate", "status", "--json")
             #expect(status.status == 0)
             let rows = try #require(try JSONSerialization.jsonObject(with: Data(status.bytes)) as? [[String: Any]])
             #expect(rows.map { $0["version"] as? Int } == Migration.all.map(\.version))
@@ -30,7 +34,7 @@ import Testing
     @Test func severalAtOnceAllSucceed() async throws {
         try await TestDatabase.empty { database in
             let results = try await withThrowingTaskGroup(of: OutboxBinary.Result.self) { group in
-                for _ in 0..<5 { group.addTask { try await OutboxBinary.run("migrate", database: database) } }
+                for _ in 0..<5 { group.addTask { try await database.outbox("migrate") } }
                 return try await group.reduce(into: []) { $0.append($1) }
             }
             #expect(results.map(\.status) == [0, 0, 0, 0, 0], "\(results.map(\.errors))")
@@ -44,27 +48,27 @@ import Testing
     @Test func downUndoesOneAtATime() async throws {
         try await TestDatabase.migrated { database in
             for migration in Migration.all.reversed() {
-                let down = try await OutboxBinary.run("migrate", "down", database: database)
+                let down = try await database.outbox("migrate", "down")
                 #expect(down.lines == ["undid \(migration.fileName)"])
             }
-            let nothing = try await OutboxBinary.run("migrate", "down", database: database)
+            let nothing = try await database.outbox("migrate", "down")
             #expect(nothing.status == 2)
             #expect(try await database.count("SELECT count(*) FROM pg_namespace WHERE nspname = 'outbox'") == 0)
-            #expect(try await OutboxBinary.run("migrate", database: database).status == 0)
+            #expect(try await database.outbox("migrate").status == 0)
         }
     }
 
     @Test func downRefusesWhileThereIsWorkUnlessForced() async throws {
         try await TestDatabase.migrated { database in
-            #expect(try await OutboxBinary.run("enqueue", "a.b", database: database).status == 0)
+            #expect(try await database.outbox("enqueue", "a.b").status == 0)
             for _ in 1..<Migration.all.count {
-                #expect(try await OutboxBinary.run("migrate", "down", database: database).status == 0)
+                #expect(try await database.outbox("migrate", "down").status == 0)
             }
-            let refused = try await OutboxBinary.run("migrate", "down", database: database)
+            let refused = try await database.outbox("migrate", "down")
             #expect(refused.status == 1)
             #expect(refused.errors.contains("there are tasks or open dead letters"))
             #expect(refused.errors.contains("outbox migrate down --force"))
-            let forced = try await OutboxBinary.run("migrate", "down", "--force", database: database)
+            let forced = try await database.outbox("migrate", "down", "--force")
             #expect(forced.status == 0)
             #expect(forced.lines == ["undid 0001_tables"])
         }
@@ -72,11 +76,11 @@ import Testing
 
     @Test func anotherSchemaIsIndependent() async throws {
         try await TestDatabase.migrated { database in
-            #expect(try await OutboxBinary.run("migrate", "--schema", "second", database: database).status == 0)
-            #expect(try await OutboxBinary.run("enqueue", "a.b", "--schema", "second", database: database).status == 0)
+            #expect(try await database.outbox("migrate", "--schema", "second").status == 0)
+            #expect(try await database.outbox("enqueue", "a.b", "--schema", "second").status == 0)
             #expect(try await database.count("SELECT count(*) FROM second.ready") == 1)
             #expect(try await database.count("SELECT count(*) FROM outbox.ready") == 0)
-            let wrong = try await OutboxBinary.run("migrate", "--schema", "a\"b", database: database)
+            let wrong = try await database.outbox("migrate", "--schema", "a\"b")
             #expect(wrong.status == 78)
         }
     }
@@ -91,12 +95,12 @@ import Testing
             #expect(statements == Migration.all.count)
             let result = try await runPsql(psql, database.url, printed.output)
             #expect(result == 0)
-            let up = try await OutboxBinary.run("migrate", database: database)
+            let up = try await database.outbox("migrate")
             #expect(up.lines == ["schema outbox is at version \(Migration.all.count), nothing to do"])
             let down = try await OutboxBinary.run("migrate", "print", "--down", "--from", "2")
             #expect(try await runPsql(psql, database.url, down.output) == 0)
             #expect(try await database.count("SELECT max(version) FROM outbox.schema_version") == 1)
-            #expect(try await OutboxBinary.run("migrate", database: database).lines.first == "applied 0002_enqueue")
+            #expect(try await database.outbox("migrate").lines.first == "applied 0002_enqueue")
         }
     }
 
@@ -116,9 +120,12 @@ import Testing
 
     @Test func aSchemaOfANewerReleaseIsRefused() async throws {
         try await TestDatabase.migrated { database in
-            try await database.database.execute("INSERT INTO outbox.schema_version (version, name) VALUES (99, 'future')")
-            for arguments in [["migrate"], ["migrate", "status"], ["migrate", "down"], ["status"], ["enqueue", "a.b"], ["dead"]] {
-                let result = try await OutboxBinary.run(arguments, database: database)
+            try await database.database.execute(
+                "INSERT INTO outbox.schema_version (version, name) VALUES (99, 'future')")
+            for arguments in [
+                ["migrate"], ["migrate", "status"], ["migrate", "down"], ["status"], ["enqueue", "a.b"], ["dead"],
+            ] {
+                let result = try await database.outbox(arguments)
                 #expect(result.status == 78, "\(arguments)")
                 #expect(result.errors.contains("version 99"))
                 #expect(result.errors.contains("newer release"))
@@ -129,7 +136,7 @@ import Testing
     @Test func aDatabaseWithoutAnOutboxNamesTheCommand() async throws {
         try await TestDatabase.empty { database in
             for arguments in [["status"], ["enqueue", "a.b"], ["dead", "list"], ["tasks", "list"]] {
-                let result = try await OutboxBinary.run(arguments, database: database)
+                let result = try await database.outbox(arguments)
                 #expect(result.status == 78, "\(arguments)")
                 #expect(result.errors.contains("hint: apply the migrations: outbox migrate"))
             }

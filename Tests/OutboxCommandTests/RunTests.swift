@@ -2,9 +2,10 @@
 // Copyright the Outbox project authors
 
 import Foundation
-@testable import OutboxCommand
 import PostgresClient
 import Testing
+
+@testable import OutboxCommand
 
 #if canImport(Darwin)
 import Darwin
@@ -18,7 +19,8 @@ import Glibc
     func aSignalStopsItInGoodOrder(_ signal: Int32) async throws {
         try await TestDatabase.migrated { database in
             let running = try OutboxBinary.Running(
-                ["run"], database: database, environment: ["OUTBOX_ENDPOINT_URL": "http://127.0.0.1:9/?token=SECRET"])
+                ["run"], database: database,
+                environment: ["OUTBOX_ENDPOINT_URL": "http://127.0.0.1:9/?token=SECRET"])
             await running.errors(until: "relay started")
             running.signal(signal)
             let result = await running.result()
@@ -27,7 +29,8 @@ import Glibc
             #expect(result.errors.contains("relay stopped"))
             #expect(!result.errors.contains("SECRET"))
             #expect(result.output.isEmpty)
-            #expect(try await database.count("SELECT count(*) FROM outbox.relays WHERE stopped_at IS NOT NULL") == 1)
+            #expect(
+                try await database.count("SELECT count(*) FROM outbox.relays WHERE stopped_at IS NOT NULL") == 1)
         }
     }
 
@@ -35,8 +38,11 @@ import Glibc
         try await TestDatabase.migrated { database in
             try await withDirectory { directory in
                 let file = directory.appendingPathComponent("outbox.yaml")
-                try Data("endpoints: {a: {url: http://127.0.0.1:9/}}\nroutes: {a.b: a}\nrelay: {name: r-1}\nlog: {format: json}\n".utf8)
-                    .write(to: file)
+                try Data(
+                    "endpoints: {a: {url: http://127.0.0.1:9/}}\nroutes: {a.b: a}\nrelay: {name: r-1}\nlog: {format: json}\n"
+                        .utf8
+                )
+                .write(to: file)
                 let running = try OutboxBinary.Running(["run"], database: database, in: directory)
                 await running.errors(until: "relay started")
                 running.signal(SIGTERM)
@@ -44,10 +50,13 @@ import Glibc
                 #expect(result.status == 0)
                 let lines = result.errors.split(separator: "\n")
                 for line in lines {
-                    let object = try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: String])
+                    let object = try #require(
+                        try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: String])
                     #expect(object["time"] != nil && object["level"] != nil && object["message"] != nil)
                 }
-                #expect(lines.contains { $0.contains("\"kinds\":\"a.b\"") } && lines.contains { $0.contains("\"relay\":\"r-1\"") })
+                #expect(
+                    lines.contains { $0.contains("\"kinds\":\"a.b\"") }
+                        && lines.contains { $0.contains("\"relay\":\"r-1\"") })
             }
         }
     }
@@ -55,14 +64,15 @@ import Glibc
     @Test func aSchemaThatItDoesNotKnowEndsIt() async throws {
         try await TestDatabase.empty { database in
             let endpoint = ["OUTBOX_ENDPOINT_URL": "http://127.0.0.1:9/"]
-            let none = try await OutboxBinary.run("run", database: database, environment: endpoint)
+            let none = try await database.outbox("run", environment: endpoint)
             #expect(none.status == 78)
             #expect(none.errors.contains("outbox migrate"))
         }
         try await TestDatabase.migrated { database in
-            try await database.database.execute("INSERT INTO outbox.schema_version (version, name) VALUES (99, 'future')")
-            let newer = try await OutboxBinary.run(
-                "run", database: database, environment: ["OUTBOX_ENDPOINT_URL": "http://127.0.0.1:9/"])
+            try await database.database.execute(
+                "INSERT INTO outbox.schema_version (version, name) VALUES (99, 'future')")
+            let newer = try await database.outbox(
+                "run", environment: ["OUTBOX_ENDPOINT_URL": "http://127.0.0.1:9/"])
             #expect(newer.status == 78)
             #expect(newer.errors.contains("newer release"))
         }
@@ -72,7 +82,8 @@ import Glibc
         let nothing = try await OutboxBinary.run("run", environment: ["DATABASE_URL": "host=nowhere"])
         #expect(nothing.status == 78)
         #expect(nothing.errors.contains("there is no endpoint to deliver to"))
-        let wrong = try await OutboxBinary.run("run", environment: ["OUTBOX_ENDPOINT_URL": "ftp://x", "OUTBOX_RELAY_LEASE": "9"])
+        let wrong = try await OutboxBinary.run(
+            "run", environment: ["OUTBOX_ENDPOINT_URL": "ftp://x", "OUTBOX_RELAY_LEASE": "9"])
         #expect(wrong.status == 78)
         #expect(wrong.errors.contains("OUTBOX_ENDPOINT_URL: ") && wrong.errors.contains("OUTBOX_RELAY_LEASE: "))
         let homeless = try await OutboxBinary.run("run", environment: ["OUTBOX_ENDPOINT_URL": "http://x/"])
@@ -88,7 +99,8 @@ import Glibc
             #expect(result.errors.hasPrefix("outbox: the database is not available: "))
             #expect(!result.errors.contains("SECRET"))
         }
-        let unreadable = try await OutboxBinary.run("status", environment: ["DATABASE_URL": "host=x password='SECRET"])
+        let unreadable = try await OutboxBinary.run(
+            "status", environment: ["DATABASE_URL": "host=x password='SECRET"])
         #expect(unreadable.status == 78)
         #expect(!unreadable.errors.contains("SECRET"))
     }
@@ -99,11 +111,15 @@ import Glibc
                 let file = directory.appendingPathComponent("outbox.yaml")
                 try Data("database: {url: \"env:FILE_URL\"}\n".utf8).write(to: file)
                 func status(_ arguments: [String] = [], _ environment: [String: String]) async throws -> Int32 {
-                    try await OutboxBinary.run(["status"] + arguments, environment: environment, in: directory).status
+                    try await OutboxBinary.run(["status"] + arguments, environment: environment, in: directory)
+                        .status
                 }
                 let wrong = "host=127.0.0.1 port=1"
-                #expect(try await status(["--database", database.url], ["OUTBOX_DATABASE_URL": wrong, "FILE_URL": wrong]) == 0)
-                #expect(try await status(["--database", "env:MINE"], ["MINE": database.url, "FILE_URL": wrong]) == 0)
+                #expect(
+                    try await status(
+                        ["--database", database.url], ["OUTBOX_DATABASE_URL": wrong, "FILE_URL": wrong]) == 0)
+                #expect(
+                    try await status(["--database", "env:MINE"], ["MINE": database.url, "FILE_URL": wrong]) == 0)
                 #expect(try await status([], ["OUTBOX_DATABASE_URL": database.url, "FILE_URL": wrong]) == 0)
                 #expect(try await status([], ["FILE_URL": database.url, "DATABASE_URL": wrong]) == 0)
                 #expect(try await status([], ["FILE_URL": wrong, "DATABASE_URL": database.url]) == 69)

@@ -30,7 +30,7 @@ struct Migrate: AsyncParsableCommand {
                   outbox migrate --database postgresql://owner@db/shop
                 """)
 
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
 
         func run() async throws {
@@ -43,12 +43,16 @@ struct Migrate: AsyncParsableCommand {
                         json.object { json in
                             json.member("schema", session.schema.name)
                             json.member("version", version)
-                            json.member("applied") { $0.array { json in applied.forEach { json.value($0.fileName) } } }
+                            json.member("applied") {
+                                $0.array { json in applied.forEach { json.value($0.fileName) } }
+                            }
                         }
                     }
                 }
                 for migration in applied { say("applied \(migration.fileName)") }
-                say("schema \(session.schema) is at version \(version)" + (applied.isEmpty ? ", nothing to do" : ""))
+                say(
+                    "schema \(session.schema) is at version \(version)"
+                        + (applied.isEmpty ? ", nothing to do" : ""))
             }
         }
     }
@@ -59,13 +63,15 @@ struct Migrate: AsyncParsableCommand {
             usage: "outbox migrate status [<options>]",
             discussion: "Exits with 2 while one is missing, so that a deployment can wait for it.")
 
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
 
         func run() async throws {
             let isComplete = try await options.withSession(checked: false) { session in
                 let applied = try await Migrator(session).applied()
-                let rows = Migration.all.map { migration in (migration, applied.first { $0.version == migration.version }) }
+                let rows = Migration.all.map { migration in
+                    (migration, applied.first { $0.version == migration.version })
+                }
                 if output.json {
                     printJSON { json in
                         json.array { json in
@@ -101,7 +107,7 @@ struct Migrate: AsyncParsableCommand {
                 letters, unless --force says to lose them.
                 """)
 
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @Flag(help: "Undo it although tasks or open dead letters are lost with it.")
         var force = false
 
@@ -126,7 +132,7 @@ struct Migrate: AsyncParsableCommand {
                   outbox migrate print --from 4
                 """)
 
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @Flag(help: "Print the scripts that undo, latest first.")
         var down = false
         @Option(help: ArgumentHelp("Print from this version on: up from it, or down to it.", valueName: "version"))
@@ -136,10 +142,12 @@ struct Migrate: AsyncParsableCommand {
             let schema = try options.settings().schema.name
             let migrations = Migration.all.filter { $0.version >= from }
             guard !migrations.isEmpty else {
-                throw Problem(.incomplete, "there is no migration \(from)", hint: "the latest is \(Migration.all.count)")
+                throw Problem(
+                    .incomplete, "there is no migration \(from)", hint: "the latest is \(Migration.all.count)")
             }
             for migration in down ? migrations.reversed() : migrations {
-                Terminal.output.write(Migration.script(down ? migration.down : migration.up, forSchema: schema) + "\n")
+                Terminal.output.write(
+                    Migration.script(down ? migration.down : migration.up, forSchema: schema) + "\n")
             }
         }
     }

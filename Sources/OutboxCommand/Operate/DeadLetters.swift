@@ -20,7 +20,9 @@ struct DeadLetters {
         self.batch = batch
     }
 
-    private var joined: String { "\(schema).dead_letters d LEFT JOIN \(schema).incidents n ON n.number = d.incident" }
+    private var joined: String {
+        "\(schema).dead_letters d LEFT JOIN \(schema).incidents n ON n.number = d.incident"
+    }
 
     /// The latest first.
     func list(_ filter: DeadLetterFilter, limit: Int) async throws -> [DeadLetter] {

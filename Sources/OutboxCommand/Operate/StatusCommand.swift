@@ -19,7 +19,7 @@ struct Status: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("How far back attempts are counted.", valueName: "minutes"))
     var minutes = 10
-    @OptionGroup var options: DatabaseOptions
+    @OptionGroup(title: "Database options") var options: DatabaseOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {

@@ -44,8 +44,12 @@ struct Tasks: AsyncParsableCommand {
         var state: State?
         @Option(help: ArgumentHelp("How many at most.", valueName: "count"))
         var limit = 50
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
+
+        func validate() throws {
+            guard limit >= 1 else { throw ValidationError("--limit is 1 or more.") }
+        }
 
         func run() async throws {
             let found = try await options.withSession { session in
@@ -57,10 +61,12 @@ struct Tasks: AsyncParsableCommand {
                 }
             }
             guard !found.isEmpty else { return say("no tasks") }
-            var table = Table("ID", "KIND", "QUEUE", "PRIORITY", "STATE", "ATTEMPT", "ENQUEUED AT", "RUNS AT", right: [3, 5])
+            var table = Table(
+                "ID", "KIND", "QUEUE", "PRIORITY", "STATE", "ATTEMPT", "ENQUEUED AT", "RUNS AT", right: [3, 5])
             for task in found {
                 table.add(
-                    task.id, task.kind, task.queue, "\(task.priority)", task.state, "\(task.attempt)", task.enqueuedAt.shown,
+                    task.id, task.kind, task.queue, "\(task.priority)", task.state, "\(task.attempt)",
+                    task.enqueuedAt.shown,
                     task.runAt?.shown ?? "")
             }
             Terminal.output.write(table.text)
@@ -79,7 +85,7 @@ struct Tasks: AsyncParsableCommand {
         @Argument(help: "The id of the task.", transform: { try TaskID(argument: $0) })
         var id: TaskID
         @OptionGroup var payload: PayloadOptions
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
 
         func run() async throws {
@@ -96,7 +102,9 @@ struct Tasks: AsyncParsableCommand {
                     json.object { json in
                         task.write(to: &json)
                         json.member("attempts") { json in
-                            json.array { json in attempts.forEach { attempt in json.object { attempt.write(to: &$0) } } }
+                            json.array { json in
+                                attempts.forEach { attempt in json.object { attempt.write(to: &$0) } }
+                            }
                         }
                         payload.write(bytes, to: &json)
                     }
@@ -108,7 +116,8 @@ struct Tasks: AsyncParsableCommand {
         private func absent(_ session: Session) async throws -> Problem {
             guard let letter = try await DeadLetters(session).find(.id(PostgresUUID(id))).first else {
                 return Problem(
-                    .incomplete, "there is no task \(id)", hint: "it succeeded, was cancelled, or was never committed")
+                    .incomplete, "there is no task \(id)",
+                    hint: "it succeeded, was cancelled, or was never committed")
             }
             return Problem(
                 .incomplete, "the task \(id) is a dead letter" + (letter.resolution.map { ", \($0)" } ?? ""),
@@ -126,7 +135,7 @@ struct Tasks: AsyncParsableCommand {
 
         @Argument(help: "The ids of the tasks.", transform: { try TaskID(argument: $0) })
         var ids: [TaskID]
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
 
         func run() async throws {
             let missed = try await options.withSession { session in
@@ -139,7 +148,9 @@ struct Tasks: AsyncParsableCommand {
             guard missed.isEmpty else {
                 throw Problem(
                     .incomplete, "not cancelled: \(missed.map(\.description).joined(separator: ", "))",
-                    hint: "a task that runs, has succeeded or is a dead letter cannot be cancelled; see outbox tasks show")
+                    hint:
+                        "a task that runs, has succeeded or is a dead letter cannot be cancelled; see outbox tasks show"
+                )
             }
         }
     }

@@ -26,7 +26,7 @@ struct Run: AsyncParsableCommand {
     var logLevel: LogLevel?
     @Option(help: "How log lines are written. Default: text.")
     var logFormat: LogFormat?
-    @OptionGroup var options: DatabaseOptions
+    @OptionGroup(title: "Database options") var options: DatabaseOptions
 
     func run() async throws {
         let environment = DatabaseOptions.environment

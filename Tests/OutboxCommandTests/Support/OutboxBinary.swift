@@ -27,14 +27,17 @@ enum OutboxBinary {
     }()
 
     static func run(
-        _ arguments: String..., database: TestDatabase? = nil, environment: [String: String] = [:], input: String = "",
+        _ arguments: String..., database: TestDatabase? = nil, environment: [String: String] = [:],
+        input: String = "",
         in directory: URL? = nil
     ) async throws -> Result {
-        try await run(arguments, database: database, environment: environment, input: Array(input.utf8), in: directory)
+        try await run(
+            arguments, database: database, environment: environment, input: Array(input.utf8), in: directory)
     }
 
     static func run(
-        _ arguments: [String], database: TestDatabase? = nil, environment: [String: String] = [:], input: [UInt8] = [],
+        _ arguments: [String], database: TestDatabase? = nil, environment: [String: String] = [:],
+        input: [UInt8] = [],
         in directory: URL? = nil
     ) async throws -> Result {
         let running = try Running(arguments, database: database, environment: environment, in: directory)
@@ -52,9 +55,12 @@ enum OutboxBinary {
         private let readErrors = Mutex("")
 
         init(
-            _ arguments: [String], database: TestDatabase? = nil, environment: [String: String] = [:], in directory: URL? = nil
+            _ arguments: [String], database: TestDatabase? = nil, environment: [String: String] = [:],
+            in directory: URL? = nil
         ) throws {
-            var variables = ["PATH": "/usr/bin:/bin", "HOME": "/nonexistent"].merging(environment) { _, given in given }
+            var variables = ["PATH": "/usr/bin:/bin", "HOME": "/nonexistent"].merging(environment) { _, given in
+                given
+            }
             if let database { variables["DATABASE_URL"] = database.url }
             let (ended, continuation) = AsyncStream.makeStream(of: Int32.self)
             self.ended = ended
@@ -67,7 +73,9 @@ enum OutboxBinary {
             process.standardOutput = output
             process.standardError = errors
             process.terminationHandler = { process in
-                continuation.yield(process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus)
+                continuation.yield(
+                    process.terminationReason == .exit
+                        ? process.terminationStatus : 128 + process.terminationStatus)
                 continuation.finish()
             }
             try process.run()

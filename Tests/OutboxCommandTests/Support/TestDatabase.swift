@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
-@testable import OutboxCommand
 import Outbox
 import OutboxTesting
 import PostgresClient
 import Testing
+
+@testable import OutboxCommand
 
 /// A database of a test's own, and its URL for the binary.
 struct TestDatabase: Sendable {
@@ -49,6 +50,19 @@ struct TestDatabase: Sendable {
         await database.database.close()
     }
 
+    /// Runs the binary on this database.
+    func outbox(
+        _ arguments: String..., environment: [String: String] = [:], input: String = ""
+    ) async throws -> OutboxBinary.Result {
+        try await outbox(arguments, environment: environment, input: Array(input.utf8))
+    }
+
+    func outbox(
+        _ arguments: [String], environment: [String: String] = [:], input: [UInt8] = []
+    ) async throws -> OutboxBinary.Result {
+        try await OutboxBinary.run(arguments, database: self, environment: environment, input: input)
+    }
+
     func strings(_ statement: Statement) async throws -> [String] {
         try await database.query(statement).map { try $0.decode(String.self, at: 0) }
     }
@@ -59,13 +73,16 @@ struct TestDatabase: Sendable {
 
     /// The payloads of the tasks that may run, in the order of their enqueueing.
     func payloads() async throws -> [[UInt8]] {
-        try await database.query("SELECT payload FROM outbox.ready ORDER BY seq").map { try $0.decode([UInt8].self, at: 0) }
+        try await database.query("SELECT payload FROM outbox.ready ORDER BY seq").map {
+            try $0.decode([UInt8].self, at: 0)
+        }
     }
 
     /// Makes dead letters of one incident, with one attempt each, as a relay would, and returns the incident's number.
     @discardableResult
     func die(
-        kind: String = "orders.created", reason: String = "rejected", count: Int = 1, payload: [UInt8] = Array("{}".utf8),
+        kind: String = "orders.created", reason: String = "rejected", count: Int = 1,
+        payload: [UInt8] = Array("{}".utf8),
         message: String = "The endpoint answered 400."
     ) async throws -> Int64 {
         let incident = try await database.query(
