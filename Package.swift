@@ -97,7 +97,15 @@ let package = Package(
             exclude: ["Samples"],
             swiftSettings: strict
         ),
-        .testTarget(name: "OutboxCommandTests", dependencies: ["OutboxCommand", "OutboxTesting", "PostgresClient"], swiftSettings: strict),
+        .testTarget(
+            name: "OutboxCommandTests",
+            dependencies: [
+                "OutboxCommand", "Outbox", "OutboxCore", "OutboxHTTP", "OutboxMigrations", "OutboxRelay", "OutboxTesting",
+                "PostgresClient", .product(name: "Logging", package: "swift-log"),
+            ],
+            exclude: ["Golden"],
+            swiftSettings: strict
+        ),
     ],
     swiftLanguageModes: [.v6]
 )
