@@ -85,6 +85,7 @@ let package = Package(
         .testTarget(
             name: "OutboxTests",
             dependencies: ["Outbox", "OutboxCore", "OutboxRelay", "OutboxTesting", "OutboxMigrations", "PostgresClient"],
+            exclude: ["Golden"],
             swiftSettings: strict
         ),
         .testTarget(

@@ -8,8 +8,8 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
-#if LIBCURL_VERSION_NUM < 0x075500
-#error "Outbox needs libcurl 7.85 or newer (CURLOPT_PROTOCOLS_STR, curl_easy_header)."
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "Outbox needs libcurl 7.87 or newer (CURLOPT_QUICK_EXIT; before it CURLOPT_PROTOCOLS_STR, curl_easy_header)."
 #endif
 
 typedef size_t (*outbox_data_callback)(char *data, size_t size, size_t count, void *context);

@@ -88,10 +88,10 @@ extension EnqueueOptions {
 }
 
 /// The grammar of names, as the SQL functions check it.
-enum Names {
-    static let rule = "must be 1 to 63 of a-z, 0-9, \"_\", \".\" and \"-\", and begin with a letter or digit"
+package enum Names {
+    package static let rule = "must be 1 to 63 of a-z, 0-9, \"_\", \".\" and \"-\", and begin with a letter or digit"
 
-    static func isName(_ text: String) -> Bool {
+    package static func isName(_ text: String) -> Bool {
         guard let first = text.utf8.first, (1...63).contains(text.utf8.count) else { return false }
         return isLowerOrDigit(first)
             && text.utf8.allSatisfy {
@@ -99,7 +99,7 @@ enum Names {
             }
     }
 
-    static func isKind(_ text: String) -> Bool {
+    package static func isKind(_ text: String) -> Bool {
         (1...128).contains(text.utf8.count)
             && text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy { part in
                 !part.isEmpty

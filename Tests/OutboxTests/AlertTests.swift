@@ -91,6 +91,26 @@ import Testing
         }
     }
 
+    @Test func aDeadLetterSoonAfterAnAlertWaitsForTheInterval() async throws {
+        try await withOutbox { database in
+            let channel = Channel()
+            var configuration = RelayConfiguration.quick
+            configuration.groupInterval = .seconds(3600)
+            try await withRelay(database, [rejecting()], alerts: [channel], configuration: configuration) { _ in
+                try await enqueue(database, 0..<1)
+                await channel.told.wait(for: 1)
+                try await eventually {
+                    try await database.count("SELECT count(*) FROM outbox.alerts WHERE told = 1 AND due_at IS NULL") == 2
+                }
+                try await enqueue(database, 1..<2)
+                try await eventually { try await database.count("SELECT count(*) FROM outbox.dead_letters") == 2 }
+            }
+            let later = try await database.count("SELECT count(*) FROM outbox.alerts WHERE due_at > now() + interval '50 minutes'")
+            #expect(later == 2, "the log and the webhook are told in an hour")
+            #expect(channel.told.values.count == 1)
+        }
+    }
+
     @Test func differentCausesAreDifferentIncidents() async throws {
         try await withOutbox { database in
             let channel = Channel()

@@ -20,6 +20,7 @@ public struct Alert: Hashable, Sendable {
     /// The same for every alert of one incident's group: the SHA-256 of the group's key in 64 hexadecimal digits.
     /// Receivers that page people fold alerts together by it.
     public var dedupKey: String
+    /// Whether this is the first news or more of the same.
     public var event: Event
     /// The kind of the tasks that died.
     public var kind: String
@@ -42,6 +43,7 @@ public struct Alert: Hashable, Sendable {
     /// The relay that sends the alert.
     public var relay: String
 
+    /// Makes an alert of what the database says about an incident.
     public init(
         incident: Int64, dedupKey: String, event: Event, kind: String, endpoint: String? = nil, errorType: String,
         message: String, count: Int, newSinceLast: Int, openedAt: Int64, lastAt: Int64, sampleTaskID: TaskID? = nil,
