@@ -9,11 +9,11 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 "$root/scripts/setup.sh"
 cd "$root/examples/orders"
 
-echo "building (the first time, a few minutes) ..."
+echo "building the demonstration; the first time this takes a minute or two ..."
+echo
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-# The command line comes from the package that this one depends on, so the parts that both need are built once.
-if ! { swift build && swift build --product outbox; } >"$log" 2>&1; then
+if ! swift build >"$log" 2>&1; then
     grep -E 'error:|warning: .*pkg-config' "$log" >&2 || tail -n 40 "$log" >&2
     exit 1
 fi

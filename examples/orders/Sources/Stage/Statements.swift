@@ -33,9 +33,9 @@ public struct GatewayBooks: Codable, Sendable {
     public var requests = 0
     /// Requests that were turned away with 503.
     public var turnedAway = 0
-    /// Requests whose answer came after the caller had given up.
+    /// Charges whose answer came after the caller had given up.
     public var answeredTooLate = 0
-    /// Requests that are being worked on at this moment.
+    /// Charges that are made and will be answered in time, but are not answered yet at this moment.
     public var inFlight = 0
 
     public init() {}

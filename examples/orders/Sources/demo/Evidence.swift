@@ -35,10 +35,15 @@ struct Evidence {
 
         report.topic("Each card is charged once, whatever happened on the way")
         report.note(
-            "The gateway got \(gateway.requests) requests: \(gateway.charges.count) that it charged, \(repetitions) that repeated"
-                + " a key and were not charged again, \(gateway.turnedAway) that it turned away.")
+            """
+            The gateway got \(gateway.requests) requests: \(gateway.charges.count) that it charged, \(repetitions) that \
+            repeated a key that was charged already, \(gateway.turnedAway) that it turned away. Of the charges, \
+            \(gateway.answeredTooLate) were answered too late, and \(inFlight) were in flight when the relay was killed.
+            """)
         report.claim("charges in flight when the relay was killed", inFlight, atLeast: 1)
-        report.claim("requests that repeated a key already charged", repetitions, atLeast: gateway.answeredTooLate)
+        report.claim(
+            "repeated keys: all charges that the relay did not hear of", repetitions,
+            atLeast: gateway.answeredTooLate + inFlight)
         report.claim("orders charged", Set(chargedOrders), are: orders.accepted)
         report.claim("charges, so none was charged twice", chargedOrders.count, is: orders.accepted.count)
         report.claim(
@@ -47,8 +52,10 @@ struct Evidence {
 
         report.topic("Each order is told to the partner, and every repetition can be told as one")
         report.note(
-            "The partner got \(partner.requests) webhooks: \(partner.turnedAway) that it turned away, \(partner.refused) that it"
-                + " refused, \(partner.requests - partner.deliveries.count) that repeated an earlier one.")
+            """
+            The partner got \(partner.requests) webhooks: \(partner.turnedAway) that it turned away, \(partner.refused) that \
+            it refused; \(partner.requests - partner.deliveries.count) of them repeated an earlier one.
+            """)
         report.claim("orders of which the partner took the webhook", Set(takenOrders), are: orders.accepted)
         report.claim("repetitions with another id or body, or no higher attempt", partner.violations.count, is: 0)
 
@@ -56,10 +63,9 @@ struct Evidence {
         report.claim("dead letters, one for each samovar", dead, is: samovars)
         report.claim("alerts for all of them together", alerts.count, is: 1)
         report.claim("webhooks that were taken after the replay, at a higher attempt", replayed.count, is: samovars)
-        for (key, delivery) in replayed.prefix(1) {
-            report.note(
-                "\(key): attempts \(delivery.attempts.map(String.init).joined(separator: ", ")), webhook-id \(delivery.webhookID) each time."
-            )
+        if let (key, delivery) = replayed.first {
+            let attempts = delivery.attempts.map(String.init).joined(separator: ", ")
+            report.note("For example \(key): attempts \(attempts), each with the webhook-id \(delivery.webhookID).")
         }
         report.claim("dead letters open at the end", shop.openDeadLetters, is: 0)
         report.claim("tasks left at the end", shop.tasks, is: 0)

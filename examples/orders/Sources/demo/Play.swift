@@ -22,7 +22,7 @@ struct Play {
     func perform() async throws -> Int {
         report.section("A shop, its relay and the world outside, each a process of its own")
         let (url, place) = try await postgres.create()
-        report.line(place)
+        report.paragraph(place)
         try await outbox("migrate", on: url)
         let shop = try await open(on: url)
 
@@ -42,18 +42,17 @@ struct Play {
         report.line("No task is left after \(tenths(of: .now - began)).")
 
         report.section("What a person sees: webhooks that the partner refused")
-        try await outbox("dead", "list", on: url)
-        report.line("\nThe alert, as alert-receiver got it:")
+        report.paragraph("The alert, as alert-receiver got it:")
         let told = try await alerts(of: shop)
         for alert in told { report.json(alert.body) }
-        let incident = try told.first.map {
-            try JSONDecoder().decode(Alert.self, from: Data($0.body.utf8)).data.incident
-        }
+        let incident = "\(try told.first.map(Self.incident(of:)) ?? 0)"
+        try await outbox("dead", "list", "--incident", incident, on: url)
+        try await outbox("dead", "show", "1", on: url)
         let dead = try await database.count("SELECT count(*) FROM outbox.dead_letters WHERE resolution IS NULL")
 
         report.section("The partner learns what a samovar is, and the dead letters are replayed")
         _ = try await client.post([String: String](), to: shop.partner.appending(path: "fix"))
-        try await outbox("dead", "replay", "--incident", "\(incident ?? 0)", "--note", "knows samovars now", on: url)
+        try await outbox("dead", "replay", "--incident", incident, "--note", "the partner knows samovars now", on: url)
         try await wait(for: "the replayed webhooks", within: .seconds(20)) {
             try await database.count("SELECT count(*) FROM outbox.tasks") == 0
         }
@@ -67,6 +66,10 @@ struct Play {
             partner: try await client.get(shop.partner.appending(path: "memory")),
             alerts: try await alerts(of: shop), inFlight: inFlight, relayStatus: relayStatus)
         evidence.present(in: report)
+        if report.failures == 0 {
+            report.paragraph(
+                "To see how it is written, begin with orders-service and orders-relay in examples/orders/Sources.")
+        }
         await database.close()
         return report.failures
     }
@@ -99,7 +102,7 @@ extension Play {
             "ALERTS_URL": alertsURL.appending(path: "alerts").absoluteString,
         ]
         let relay = try startRelay(environment)
-        report.line("\nThese run:")
+        report.paragraph("These run:")
         report.program(service, "writes an order and its two tasks in one transaction, or rolls back")
         report.program(relay, "charges cards in a handler, sends webhooks to the partner")
         report.program(gateway, "answers 1 charge in 20 too late, and 1 in 20 with 503 and Retry-After")
@@ -125,7 +128,7 @@ extension Play {
         shop.relay.send(SIGKILL)
         let inFlight = try await client.get(books, as: GatewayBooks.self).inFlight
         await shop.relay.ended()
-        report.line(
+        report.paragraph(
             "SIGKILL to the relay, process \(shop.relay.processIdentifier), with \(inFlight) charges in flight.")
         let next = try startRelay(shop.environment)
         report.line("Another relay, process \(next.processIdentifier), goes on.")
@@ -134,6 +137,15 @@ extension Play {
 
     private func alerts(of shop: Shop) async throws -> [ReceivedAlert] {
         try await client.get(shop.alerts.appending(path: "alerts"))
+    }
+
+    /// The number of the incident that an alert is about: what a person on call looks for first.
+    private static func incident(of alert: ReceivedAlert) throws -> Int {
+        struct Alert: Decodable {
+            struct Details: Decodable { let incident: Int }
+            let data: Details
+        }
+        return try JSONDecoder().decode(Alert.self, from: Data(alert.body.utf8)).data.incident
     }
 
     /// Runs a command as a person would, and shows it with what it prints.
@@ -159,14 +171,6 @@ extension Play {
     private func tenths(of duration: Duration) -> String {
         duration.formatted(.units(allowed: [.seconds], width: .wide, fractionalPart: .show(length: 1)))
     }
-}
-
-/// What a person on call looks for in an alert first.
-private struct Alert: Decodable {
-    struct Data: Decodable {
-        let incident: Int
-    }
-    let data: Data
 }
 
 extension Database {

@@ -11,13 +11,14 @@ final class Report {
 
     func section(_ title: String) {
         sections += 1
-        say("\(sections > 1 ? "\n" : "")\(sections)  \(title)\n")
+        say("\(sections > 1 ? "\n\n" : "")\(sections)  \(title)")
     }
 
-    /// A line of the story.
-    func line(_ text: String) {
-        say(text.hasPrefix("\n") ? "\n   \(text.dropFirst())" : "   \(text)")
-    }
+    /// The first line of a paragraph.
+    func paragraph(_ text: String) { say("\n   \(text)") }
+
+    /// A later one.
+    func line(_ text: String) { say("   \(text)") }
 
     func program(_ program: Program, _ purpose: String) {
         line("  \(padded(program.name, to: 16)) \(padded("\(program.processIdentifier)", to: 7)) \(purpose)")
@@ -25,8 +26,10 @@ final class Report {
 
     /// A command that the reader may run as well, and what it prints.
     func command(_ line: String, _ output: String) {
-        say("   $ \(line)")
-        for line in output.split(separator: "\n", omittingEmptySubsequences: false).dropLast() { say("     \(line)") }
+        paragraph("$ \(line)")
+        for line in output.split(separator: "\n", omittingEmptySubsequences: false).dropLast() {
+            say(line.isEmpty ? "" : "     \(line)")
+        }
     }
 
     /// JSON, one member a line.
@@ -39,9 +42,20 @@ final class Report {
     }
 
     /// What the claims after it say together.
-    func topic(_ text: String) { say("\(claims > 0 ? "\n" : "")   \(text)") }
+    func topic(_ text: String) { paragraph(text) }
 
-    func note(_ text: String) { say("            \(text)") }
+    /// What the numbers of the claims around it are made of, in lines of at most 100 columns.
+    func note(_ text: String) {
+        var line = ""
+        for word in text.split(separator: " ") {
+            if line.count + word.count > 88 {
+                say("            \(line)")
+                line = ""
+            }
+            line += (line.isEmpty ? "" : " ") + word
+        }
+        say("            \(line)")
+    }
 
     /// A claim that two numbers are equal.
     func claim(_ what: String, _ found: Int, is expected: Int) {
@@ -65,7 +79,7 @@ final class Report {
     }
 
     func verdict() {
-        say("\n   \(failures == 0 ? "All \(claims) claims hold." : "\(failures) of \(claims) claims FAILED.")")
+        paragraph(failures == 0 ? "All \(claims) claims hold." : "\(failures) of \(claims) claims FAILED.")
     }
 
     private func padded(_ text: String, to width: Int) -> String {

@@ -20,12 +20,17 @@ struct PaymentGateway {
             switch await ledger.charge(demand, key: key) {
             case .busy:
                 return try .json(["error": "busy"], .serviceUnavailable, headers: [.retryAfter: "1"])
-            case .charged(let delay):
-                // The money has moved; now the caller may be killed, or lose his patience.
-                try await Task.sleep(for: delay)
+            case .chargedBefore:
+                break
+            case .charged:
+                // The money has moved; now the caller may be killed.
+                try await Task.sleep(for: .milliseconds(150))
                 await ledger.answered()
-                return try .json(["state": "charged"])
+            case .chargedSlowly:
+                // Longer than any caller waits.
+                try await Task.sleep(for: .seconds(2))
             }
+            return try .json(["state": "charged"])
         }
         await server.appendRoute("GET /books") { _ in try .json(await ledger.books) }
         try await Stage.serve(server)
@@ -45,7 +50,9 @@ struct Demand: Decodable {
 /// Who was charged for what.
 actor Ledger {
     enum Answer {
-        case charged(after: Duration)
+        case charged
+        case chargedSlowly
+        case chargedBefore
         case busy
     }
 
@@ -60,15 +67,17 @@ actor Ledger {
             books.turnedAway += 1
             return .busy
         }
-        books.inFlight += 1
         guard books.charges[key] == nil else {
             books.charges[key]?.repetitions += 1
-            return .charged(after: .zero)
+            return .chargedBefore
         }
         books.charges[key] = GatewayBooks.Charge(order: demand.order, cents: demand.cents)
-        guard isFirst, demand.order % 20 == 13 else { return .charged(after: .milliseconds(150)) }
-        books.answeredTooLate += 1
-        return .charged(after: .seconds(2))
+        if isFirst, demand.order % 20 == 13 {
+            books.answeredTooLate += 1
+            return .chargedSlowly
+        }
+        books.inFlight += 1
+        return .charged
     }
 
     func answered() { books.inFlight -= 1 }
