@@ -91,12 +91,21 @@ let package = Package(
         .testTarget(
             name: "OutboxHTTPTests",
             dependencies: [
-                "OutboxHTTP", "OutboxRelay", "OutboxCore", "OutboxTesting", "PostgresClient",
+                "OutboxHTTP", "OutboxRelay", "Outbox", "OutboxCore", "OutboxTesting", "PostgresClient",
                 .product(name: "Logging", package: "swift-log"),
             ],
+            exclude: ["Samples"],
             swiftSettings: strict
         ),
-        .testTarget(name: "OutboxCommandTests", dependencies: ["OutboxCommand", "OutboxTesting", "PostgresClient"], swiftSettings: strict),
+        .testTarget(
+            name: "OutboxCommandTests",
+            dependencies: [
+                "OutboxCommand", "Outbox", "OutboxCore", "OutboxHTTP", "OutboxMigrations", "OutboxRelay", "OutboxTesting",
+                "PostgresClient", .product(name: "Logging", package: "swift-log"),
+            ],
+            exclude: ["Golden"],
+            swiftSettings: strict
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

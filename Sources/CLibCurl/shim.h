@@ -32,6 +32,9 @@ static inline CURLcode outbox_setopt_list(CURL *easy, CURLoption option, struct 
 static inline CURLcode outbox_setopt_callback(CURL *easy, CURLoption option, outbox_data_callback value) {
     return (curl_easy_setopt)(easy, option, value);
 }
+static inline CURLcode outbox_setopt_prerequest(CURL *easy, curl_prereq_callback value) {
+    return (curl_easy_setopt)(easy, CURLOPT_PREREQFUNCTION, value);
+}
 static inline CURLMcode outbox_multi_setopt_long(CURLM *multi, CURLMoption option, long value) {
     return (curl_multi_setopt)(multi, option, value);
 }

@@ -17,9 +17,9 @@ struct OutboxCommand: AsyncParsableCommand {
               outbox enqueue orders.created '{"order": 42}'
               OUTBOX_ENDPOINT_URL=http://localhost:8080/hooks outbox run
 
-            The database is the one of --database, else of OUTBOX_DATABASE_URL, the configuration
-            file, or DATABASE_URL. The file is that of --config, else of OUTBOX_CONFIG, or
-            outbox.yaml where there is one.
+            The database is that of --database, else of OUTBOX_DATABASE_URL, the
+            configuration file, or DATABASE_URL. The file is that of --config, else of
+            OUTBOX_CONFIG, or outbox.yaml where there is one.
 
             Exit statuses:
                0  done

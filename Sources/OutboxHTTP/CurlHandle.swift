@@ -66,6 +66,10 @@ final class CurlHandle {
         outbox_setopt_callback(easy, CURLOPT_WRITEFUNCTION) { data, size, count, context in
             CurlTransfer.from(context)?.receiveBody(UnsafeRawBufferPointer(start: data, count: size * count)) ?? 0
         }
+        outbox_setopt_prerequest(easy) { context, _, _, _, _ in
+            let allows = CurlTransfer.from(context)?.allowsRequest() ?? false
+            return allows ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT
+        }
         outbox_setopt_callback(easy, CURLOPT_HEADERFUNCTION) { _, size, count, context in
             CurlTransfer.from(context)?.receiveHeader(byteCount: size * count) ?? 0
         }

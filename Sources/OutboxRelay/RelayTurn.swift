@@ -45,7 +45,7 @@ struct RelayTurn {
                 failures = 0
                 for (task, claim) in zip(claimed, answer.claimed) {
                     tasks[claim.hold.seq] = task
-                    endpoints[claim.hold.seq] = claim.endpoint
+                    if let endpoint = claim.endpoint { endpoints[claim.hold.seq] = endpoint }
                 }
                 settled += answer.settled
                 events.append(.answered(answer))

@@ -158,7 +158,7 @@ import Testing
                 database: database.configuration, handlers: [Handler(kind: "k") { _, _ in }], logger: .quiet)
             let error = await #expect(throws: RelayError.self) { try await relay.run() }
             #expect(error?.code == .unknownSchema)
-            #expect(error?.hint == "run a newer release of the relay")
+            #expect(error?.hint == "run a newer release of outbox")
             _ = try await database.query("DROP SCHEMA outbox CASCADE")
             let second = try Relay(
                 database: database.configuration, handlers: [Handler(kind: "k") { _, _ in }], logger: .quiet)

@@ -11,15 +11,16 @@ internal import PostgresClient
 struct DatabaseOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "The database: a postgresql:// URL, or env:NAME or file:/path where it stands.",
-            discussion: "Default: OUTBOX_DATABASE_URL, the configuration file, DATABASE_URL.", valueName: "url"))
+            "A postgresql:// URL, or env:NAME or file:/path where it stands. Default: OUTBOX_DATABASE_URL, the "
+                + "configuration file, DATABASE_URL.", valueName: "url"))
     var database: String?
 
     @Option(help: ArgumentHelp("The schema that holds the outbox. Default: outbox.", valueName: "name"))
     var schema: String?
 
     @Option(
-        help: ArgumentHelp("The configuration file. Default: OUTBOX_CONFIG, or outbox.yaml if it exists.", valueName: "file"))
+        help: ArgumentHelp(
+            "The configuration file. Default: OUTBOX_CONFIG, or outbox.yaml if it exists.", valueName: "file"))
     var config: String?
 
     static var environment: [String: String] { ProcessInfo.processInfo.environment }
@@ -100,7 +101,8 @@ struct Session {
     /// The version of the schema; `nil` if there is no outbox.
     func version() async throws -> Int? {
         do {
-            return try await database.query(Statement("SELECT max(version) FROM \(schema.quoted).schema_version", binds: []))[0]
+            return try await database.query(
+                Statement("SELECT max(version) FROM \(schema.quoted).schema_version", binds: []))[0]
                 .decode(Int?.self, at: 0)
         } catch let error as PostgresError where error.sqlState == .undefinedTable {
             return nil

@@ -58,7 +58,8 @@ enum InstantText {
         var offset = 0
         if stands("Zz", at: position) {
             position += 1
-        } else if stands("+-", at: position), stands(":", at: position + 3), let hours = number(position + 1..<position + 3),
+        } else if stands("+-", at: position), stands(":", at: position + 3),
+            let hours = number(position + 1..<position + 3),
             let minutes = number(position + 4..<position + 6), hours < 24, minutes < 60
         {
             offset = (hours * 60 + minutes) * (bytes[position] == UInt8(ascii: "-") ? -60 : 60)

@@ -48,7 +48,7 @@ extension Problem {
         case let error as PostgresError: self.init(error)
         case let error as RelayError:
             self.init(error.code == .alreadyRun ? .failed : .misconfigured, error.message, hint: error.hint)
-        case let error as EnqueueError: self.init(.failed, "\(error.argument) \(error.problem)", hint: error.hint)
+        case let error as EnqueueError: self.init(error)
         case let error as HTTPEndpointError: self.init(.misconfigured, error.description)
         case let error as AlertError: self.init(.misconfigured, error.description)
         case is ExitCode, is CleanExit, is ValidationError: return nil
@@ -59,12 +59,20 @@ extension Problem {
         }
     }
 
+    private init(_ error: EnqueueError) {
+        let isSentence = error.problem.first?.isUppercase == true
+        let subject = error.argument == "kind" ? "this" : error.argument
+        self.init(.failed, isSentence ? sentence(error.problem) : "\(subject) \(error.problem)", hint: error.hint)
+    }
+
     private init(_ error: PostgresError) {
         switch error.code {
         case .invalidConfiguration:
             self.init(.misconfigured, sentence(error.message), hint: error.hint)
         case .connectionFailed, .connectionLost, .timedOut, .poolExhausted, .commitOutcomeUnknown:
-            self.init(.unavailable, "the database is not available: \(error.message)", hint: error.hint)
+            self.init(
+                .unavailable, "the database is not available: \(sentence(error.message))",
+                hint: error.hint ?? Self.hint(for: error.sqlState))
         default:
             switch error.sqlState {
             case .some(.undefinedTable), .some(.undefinedFunction), .some(SQLState(rawValue: "3F000")):
@@ -74,7 +82,9 @@ extension Problem {
             case .some(.insufficientPrivilege):
                 self.init(
                     .failed, "the database does not let this role do that: \(error.message)",
-                    hint: "grant the role outbox_producer, outbox_relay or outbox_operator; migrations/roles.sql makes them")
+                    hint:
+                        "grant the role outbox_producer, outbox_relay or outbox_operator; migrations/roles.sql makes them"
+                )
             default:
                 self.init(error.isTransient ? .unavailable : .failed, sentence(error.message), hint: error.hint)
             }
@@ -82,7 +92,19 @@ extension Problem {
     }
 }
 
-/// A message as it continues after `outbox: `: without a full stop, and small at the beginning unless a name stands there.
+extension Problem {
+    /// What to look at when no connection came about.
+    private static func hint(for state: SQLState?) -> String? {
+        switch state?.classCode {
+        case "28": "check the user and the password of --database or DATABASE_URL"
+        case "3D": "check the database's name in --database or DATABASE_URL, or create it"
+        case nil, "08": "check that the server runs, and the address in --database or DATABASE_URL"
+        default: nil
+        }
+    }
+}
+
+/// A message as the line of a command ends: without a full stop.
 private func sentence(_ text: String) -> String {
     var text = text
     if text.last == "." { text.removeLast() }

@@ -53,7 +53,8 @@ func printable(_ text: String) -> String {
         case "\n": shown += "\\n"
         case "\t": shown += " "
         default:
-            if scalar.value < 0x20 || (0x7F..<0xA0).contains(scalar.value) || (0x202A...0x202E).contains(scalar.value)
+            if scalar.value < 0x20 || (0x7F..<0xA0).contains(scalar.value)
+                || (0x202A...0x202E).contains(scalar.value)
                 || (0x2066...0x2069).contains(scalar.value)
             {
                 shown += "\\u{\(String(scalar.value, radix: 16))}"

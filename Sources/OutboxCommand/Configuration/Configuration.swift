@@ -66,7 +66,9 @@ extension Configuration {
     /// Reads and checks everything.
     ///
     /// - Throws: ``ConfigurationProblems`` with all that is wrong.
-    static func read(_ file: ConfigurationFile, environment: [String: String]) throws(ConfigurationProblems) -> Configuration {
+    static func read(_ file: ConfigurationFile, environment: [String: String]) throws(ConfigurationProblems)
+        -> Configuration
+    {
         var reader = ConfigurationReader(environment: environment)
         let root = reader.root(of: file.text, known: keys)
         var configuration = Configuration()
@@ -132,11 +134,14 @@ extension ConfigurationReader {
         let fastest = duration(
             "poll_fastest", in: section, default: relay.poll.lowerBound, bounds: .milliseconds(1) ... .seconds(60))
         let slowest = duration(
-            "poll_slowest", in: section, default: max(relay.poll.upperBound, fastest), bounds: .milliseconds(1) ... .seconds(60))
+            "poll_slowest", in: section, default: max(relay.poll.upperBound, fastest),
+            bounds: .milliseconds(1) ... .seconds(60))
         if fastest <= slowest {
             relay.poll = fastest...slowest
         } else {
-            report(section.origin(of: "poll_slowest"), "relay.poll_slowest must not be shorter than relay.poll_fastest")
+            report(
+                section.origin(of: "poll_slowest"),
+                "relay.poll_slowest must not be shorter than relay.poll_fastest")
         }
         let day = Duration.seconds(86_400)
         relay.sweepInterval = duration(

@@ -9,7 +9,7 @@ struct ConfigurationFile: Equatable, Sendable {
     let text: String
 
     /// No file: everything has its default, or comes from the environment.
-    static let none = ConfigurationFile(name: "outbox.yaml", text: "")
+    static let none = ConfigurationFile(name: "no file", text: "")
     /// The file that is read where nothing else is said and it exists.
     static let usual = "outbox.yaml"
 

@@ -38,14 +38,17 @@ struct ConfigurationProblems: Error, Equatable {
     var problem: Problem {
         Problem(
             .misconfigured, "the configuration is wrong\n" + lines.map { "  " + $0 }.joined(separator: "\n"),
-            hint: "examples/outbox.yaml explains every key; outbox config check looks again without starting anything")
+            hint:
+                "examples/outbox.yaml explains every key; outbox config check looks again without starting anything"
+        )
     }
 }
 
 /// The known word that is nearest to a mistyped one, if one is near enough to be meant.
 func nearest(to word: String, among known: [String]) -> String? {
     let ranked = known.map { (word: $0, distance: editDistance(Array(word.utf8), Array($0.utf8))) }
-    guard let best = ranked.min(by: { $0.distance < $1.distance }), best.distance <= max(1, word.utf8.count / 3) else {
+    guard let best = ranked.min(by: { $0.distance < $1.distance }), best.distance <= max(1, word.utf8.count / 3)
+    else {
         return nil
     }
     return best.word

@@ -11,13 +11,15 @@ extension ConfigurationReader {
         let section = section("alerts", in: root, known: ["group_wait", "group_interval", "channels"])
         let day = Duration.seconds(86_400)
         relay.groupWait = duration("group_wait", in: section, default: relay.groupWait, bounds: .zero...day)
-        relay.groupInterval = duration("group_interval", in: section, default: relay.groupInterval, bounds: .zero...day)
+        relay.groupInterval = duration(
+            "group_interval", in: section, default: relay.groupInterval, bounds: .zero...day)
         var targets: [Configuration.AlertTarget] = []
         for (kind, line, node) in choices("channels", in: section, of: ["webhook", "command"]) {
             let target = kind == "webhook" ? webhook(node, line) : command(node, line)
             guard let target else { continue }
             if target.name == "log" || targets.contains(where: { $0.name == target.name }) {
-                let reason = target.name == "log" ? "is taken by the log, which is always a channel" : "is given twice"
+                let reason =
+                    target.name == "log" ? "is taken by the log, which is always a channel" : "is given twice"
                 report(.line(line), "alerts.channels: the name \(target.name) \(reason)")
             }
             targets.append(target)
@@ -26,7 +28,8 @@ extension ConfigurationReader {
     }
 
     /// A mapping of a channel; its path ends with the channel's name, which stands for it in variables.
-    private mutating func channel(_ node: Node, _ line: Int, known: [String]) -> (name: String, section: Section)? {
+    private mutating func channel(_ node: Node, _ line: Int, known: [String]) -> (name: String, section: Section)?
+    {
         let path = ["alerts", "channels"]
         let unnamed = section(node, path: path, line: line, known: known)
         guard let name = text("name", in: unnamed) else {
@@ -44,19 +47,24 @@ extension ConfigurationReader {
     }
 
     private mutating func command(_ node: Node, _ line: Int) -> Configuration.AlertTarget? {
-        guard let (name, section) = channel(node, line, known: ["name", "run", "timeout", "environment"]) else { return nil }
+        guard let (name, section) = channel(node, line, known: ["name", "run", "timeout", "environment"]) else {
+            return nil
+        }
         let timeout = duration(
             "timeout", in: section, default: .seconds(30), bounds: .milliseconds(1) ... .seconds(3600))
         let environment = table("environment", in: section)
         guard let run = texts("run", in: section) else {
-            if !section.has("run") { report(section.origin, "alerts.channels.\(name) has no run, the program and its arguments") }
+            if !section.has("run") {
+                report(section.origin, "alerts.channels.\(name) has no run, the program and its arguments")
+            }
             return nil
         }
         do {
             return .command(
                 try CommandChannel(
                     name: name, command: run.value,
-                    environment: Dictionary(environment.map { ($0.name, $0.value) }) { _, last in last }, timeout: timeout))
+                    environment: Dictionary(environment.map { ($0.name, $0.value) }) { _, last in last },
+                    timeout: timeout))
         } catch {
             report(run.origin, "alerts.channels.\(name): \(error.message)")
             return nil

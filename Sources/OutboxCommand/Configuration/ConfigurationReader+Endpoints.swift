@@ -30,7 +30,8 @@ extension ConfigurationReader {
         let section = section(
             name, in: endpoints,
             known: [
-                "url", "headers", "timeout", "connect_timeout", "proxy", "ca_file", "http_version", "idempotency_key",
+                "url", "headers", "timeout", "connect_timeout", "proxy", "ca_file", "http_version",
+                "idempotency_key",
                 "retry",
             ])
         let endpoint = endpoint(named: name, in: section)
@@ -44,7 +45,8 @@ extension ConfigurationReader {
         let url = text("url", in: section, secret: true)
         let headers = table("headers", in: section)
         let timeout = duration("timeout", in: section, default: .seconds(15), bounds: .milliseconds(1)...hour)
-        let connect = duration("connect_timeout", in: section, default: .seconds(5), bounds: .milliseconds(1)...hour)
+        let connect = duration(
+            "connect_timeout", in: section, default: .seconds(5), bounds: .milliseconds(1)...hour)
         let proxy = text("proxy", in: section, secret: true)
         let caFile = text("ca_file", in: section)
         let version: HTTPVersion = choice("http_version", in: section, default: .http1)
@@ -79,15 +81,19 @@ extension ConfigurationReader {
         let usual = RetryPolicy()
         let year = Duration.seconds(366 * 86_400)
         let base = duration("base", in: section, default: usual.backoff.base, bounds: .milliseconds(1)...year)
-        let cap = duration("cap", in: section, default: max(usual.backoff.cap, base), bounds: .milliseconds(1)...year)
-        if cap < base { report(section.origin(of: "cap"), "\(section.name(of: "cap")) must not be shorter than base") }
+        let cap = duration(
+            "cap", in: section, default: max(usual.backoff.cap, base), bounds: .milliseconds(1)...year)
+        if cap < base {
+            report(section.origin(of: "cap"), "\(section.name(of: "cap")) must not be shorter than base")
+        }
         return RetryPolicy(
             maxAttempts: integer("max_attempts", in: section, default: usual.maxAttempts, bounds: 1...1000),
             maxAge: duration(
                 "max_age", in: section, default: usual.maxAge ?? year, bounds: .milliseconds(1)...year),
             maxCrashes: integer("max_crashes", in: section, default: usual.maxCrashes, bounds: 1...1000),
             backoff: Backoff(
-                base: base, factor: number("factor", in: section, default: usual.backoff.factor, bounds: 1...1000), cap: cap,
+                base: base, factor: number("factor", in: section, default: usual.backoff.factor, bounds: 1...1000),
+                cap: cap,
                 jitter: flag("jitter", in: section, default: usual.backoff.jitter)))
     }
 
@@ -96,7 +102,9 @@ extension ConfigurationReader {
         guard let text = environment[Self.defaultVariable], !text.isEmpty else { return nil }
         let origin = Origin.variable(Self.defaultVariable)
         guard endpoints.members.isEmpty else {
-            report(origin, "is for a sidecar without endpoints in the file: unset it, or remove endpoints from the file")
+            report(
+                origin,
+                "is for a sidecar without endpoints in the file: unset it, or remove endpoints from the file")
             return nil
         }
         do {
@@ -127,7 +135,8 @@ extension ConfigurationReader {
             guard let position = deliveries.firstIndex(where: { $0.endpoint.name == target.value }) else {
                 // an endpoint that is in the file but wrong is reported already
                 if !names.contains(target.value) {
-                    let advice = nearest(to: target.value, among: names).map { "did you mean \($0)?" }
+                    let advice =
+                        nearest(to: target.value, among: names).map { "did you mean \($0)?" }
                         ?? "describe it in endpoints"
                     report(target.origin, "routes: there is no endpoint \(printable(target.value)): \(advice)")
                 }

@@ -26,7 +26,8 @@ extension ConfigurationReader {
         guard let integer = Int(found.value), bounds.contains(integer) else {
             report(
                 found.origin,
-                "\(section.name(of: key)) must be a whole number from \(bounds.lowerBound) to \(bounds.upperBound)")
+                "\(section.name(of: key)) must be a whole number from \(bounds.lowerBound) to \(bounds.upperBound)"
+            )
             return value
         }
         return integer
@@ -38,7 +39,8 @@ extension ConfigurationReader {
         guard let found = text(key, in: section) else { return value }
         guard let number = Double(found.value), bounds.contains(number) else {
             report(
-                found.origin, "\(section.name(of: key)) must be a number from \(bounds.lowerBound) to \(bounds.upperBound)")
+                found.origin,
+                "\(section.name(of: key)) must be a number from \(bounds.lowerBound) to \(bounds.upperBound)")
             return value
         }
         return number

@@ -41,7 +41,8 @@ struct ConfigurationReader {
     }
 
     static func variable(for path: [String]) -> String {
-        "OUTBOX_" + path.joined(separator: "_").uppercased().map { $0 == "-" || $0 == "." ? "_" : String($0) }.joined()
+        "OUTBOX_"
+            + path.joined(separator: "_").uppercased().map { $0 == "-" || $0 == "." ? "_" : String($0) }.joined()
     }
 
     /// The whole file as a section; an empty one for an empty file, or one that is not YAML, which is reported.
@@ -66,10 +67,13 @@ struct ConfigurationReader {
     }
 
     /// The elements of a sequence, each a mapping of exactly one of some kinds: `- webhook: {…}`.
-    mutating func choices(_ key: String, in parent: Section, of kinds: [String]) -> [(kind: String, line: Int, node: Node)] {
+    mutating func choices(_ key: String, in parent: Section, of kinds: [String]) -> [(
+        kind: String, line: Int, node: Node
+    )] {
         guard let member = parent.members.first(where: { $0.name == key }) else { return [] }
         guard case .sequence(let elements) = member.node else {
-            report(.line(member.line), "\(parent.name(of: key)) must be a list, each element beginning with \"- \"")
+            report(
+                .line(member.line), "\(parent.name(of: key)) must be a list, each element beginning with \"- \"")
             return []
         }
         return elements.compactMap { element in
@@ -77,7 +81,9 @@ struct ConfigurationReader {
             let section = section(element, path: parent.path + [key], line: line, known: kinds)
             guard section.members.count == 1 else {
                 if section.members.count > 1 || !problems.contains(where: { $0.origin == .line(line) }) {
-                    report(.line(line), "each element of \(parent.name(of: key)) is one of \(kinds.joined(separator: ", "))")
+                    report(
+                        .line(line),
+                        "each element of \(parent.name(of: key)) is one of \(kinds.joined(separator: ", "))")
                 }
                 return nil
             }
@@ -103,7 +109,8 @@ struct ConfigurationReader {
             }
             if let known, !known.contains(keyName) {
                 let place = path.isEmpty ? "" : " in \(name)"
-                let advice = nearest(to: keyName, among: known).map { "did you mean \($0)?" }
+                let advice =
+                    nearest(to: keyName, among: known).map { "did you mean \($0)?" }
                     ?? "known are \(known.joined(separator: ", "))"
                 report(.line(line), "unknown key \(printable(keyName))\(place): \(advice)")
                 continue
@@ -143,7 +150,9 @@ struct ConfigurationReader {
     mutating func texts(_ key: String, in section: Section) -> Located<[String]>? {
         guard let member = section.members.first(where: { $0.name == key }) else { return nil }
         guard case .sequence(let elements) = member.node else {
-            report(.line(member.line), "\(section.name(of: key)) must be a list, such as [/usr/local/bin/page, --now]")
+            report(
+                .line(member.line), "\(section.name(of: key)) must be a list, such as [/usr/local/bin/page, --now]"
+            )
             return nil
         }
         return Located(value: elements.compactMap(\.scalar?.string), origin: .line(member.line))
@@ -162,7 +171,10 @@ extension YamlError {
             .composer(_, let problem, let mark, _):
             (mark.line, "is not YAML: \(problem)")
         case .duplicatedKeysInMapping(let duplicates, let context):
-            (context.mark.line, "given twice in one mapping: \(duplicates.sorted().joined(separator: ", "))")
+            (
+                context.mark.line,
+                "given twice in one mapping, first here: \(duplicates.sorted().joined(separator: ", "))"
+            )
         case .reader(let problem, _, _, _): (1, "is not YAML: \(problem)")
         default: (1, "is not YAML")
         }

@@ -16,7 +16,8 @@ struct BatchWriter {
             try await database.transaction { transaction in
                 // with the identifier, a lost answer to COMMIT can be cleared up
                 try await transaction.readIdentifier()
-                try await transaction.enqueue(batch: batch, contentType: contentType, options: options, schema: schema)
+                try await transaction.enqueue(
+                    batch: batch, contentType: contentType, options: options, schema: schema)
             }
             return .committed
         } catch let error as PostgresError where error.code == .commitOutcomeUnknown {

@@ -21,11 +21,17 @@ extension EnqueueCommand {
         var runAt: String?
         @Option(help: ArgumentHelp("A dead letter if not done by this time.", valueName: "time"))
         var expiresAt: String?
-        @Option(help: ArgumentHelp("The name of the operation, sent on every attempt. Default: the id.", valueName: "key"))
+        @Option(
+            help: ArgumentHelp(
+                "The name of the operation, sent on every attempt. Default: the id.", valueName: "key"))
         var idempotencyKey: String?
-        @Option(help: ArgumentHelp("A header for the HTTP endpoint, name:value; may be repeated.", valueName: "header"))
+        @Option(
+            help: ArgumentHelp("A header for the HTTP endpoint, name:value; may be repeated.", valueName: "header")
+        )
         var header: [String] = []
-        @Option(help: ArgumentHelp("The endpoint to deliver to. Default: the relay's routes decide.", valueName: "name"))
+        @Option(
+            help: ArgumentHelp(
+                "The endpoint to deliver to. Default: the relay's routes decide.", valueName: "name"))
         var endpoint: String?
         @Option(help: ArgumentHelp("How many attempts may be charged.", valueName: "count"))
         var maxAttempts: Int?
@@ -38,8 +44,11 @@ extension EnqueueCommand {
 
         func options() throws -> EnqueueOptions {
             var options = EnqueueOptions(
-                queue: queue, priority: priority, idempotencyKey: idempotencyKey, endpoint: endpoint, maxAttempts: maxAttempts)
-            guard delay == nil || runAt == nil else { throw ValidationError("Give --delay or --run-at, not both.") }
+                queue: queue, priority: priority, idempotencyKey: idempotencyKey, endpoint: endpoint,
+                maxAttempts: maxAttempts)
+            guard delay == nil || runAt == nil else {
+                throw ValidationError("Give --delay or --run-at, not both.")
+            }
             if let delay {
                 guard let duration = DurationText.parse(delay), duration >= .zero else {
                     throw ValidationError("--delay: \(DurationText.rule).")
@@ -82,9 +91,12 @@ extension EnqueueCommand {
         var kind: String?
         @Option(help: ArgumentHelp("The member of each line that names its kind.", valueName: "name"))
         var kindField: String?
-        @Option(help: ArgumentHelp("What goes before the kind that a line names, such as github.", valueName: "text"))
+        @Option(
+            help: ArgumentHelp("What goes before the kind that a line names, such as github.", valueName: "text"))
         var kindPrefix: String?
-        @Option(help: ArgumentHelp("The member whose value is the payload. Default: the whole line.", valueName: "name"))
+        @Option(
+            help: ArgumentHelp(
+                "The member whose value is the payload. Default: the whole line.", valueName: "name"))
         var payloadField: String?
         @Option(help: ArgumentHelp("Lines per transaction.", valueName: "count"))
         var batch = 500
@@ -122,21 +134,10 @@ extension EnqueueCommand {
                 return try LineReader(path: path)
             } catch {
                 let reason = if case .unreadable(let text) = error { text } else { "" }
-                throw Problem(.failed, "\(printable(path)) cannot be read: \(reason)", hint: "check the path and its permissions")
+                throw Problem(
+                    .failed, "\(printable(path)) cannot be read: \(reason)",
+                    hint: "check the path and its permissions")
             }
         }
-    }
-}
-
-/// Standard input as the payload of one task.
-enum StandardInput {
-    static func all(atMost most: Int) throws -> [UInt8] {
-        var bytes: [UInt8] = []
-        while let piece = try FileHandle.standardInput.read(upToCount: 65_536), !piece.isEmpty {
-            bytes.append(contentsOf: piece)
-            // one byte more than fits is enough for the refusal
-            guard bytes.count <= most else { break }
-        }
-        return bytes
     }
 }

@@ -35,6 +35,8 @@ struct Import {
     /// The most bytes of a transaction, so that a batch of large payloads stays in memory and in the server's limits.
     var batchBytes = 8 << 20
     let write: (Batch) async throws -> Ending
+    /// Whether someone wants it to stop; asked between batches.
+    var isStopped: () -> Bool = { false }
     var tell: (Progress) -> Void = { _ in }
 
     /// Enqueues what `reader` gives.
@@ -75,6 +77,11 @@ struct Import {
             (pending, pendingBytes) = ([], 0)
             guard line != nil else { return progress }
             tell(progress)
+            if isStopped() {
+                throw Problem(
+                    .incomplete, "stopped: " + Self.done(progress, from: firstLine),
+                    hint: "go on with --from-line \(progress.lines + 1)")
+            }
         }
     }
 
@@ -94,18 +101,22 @@ struct Import {
         case .committed: return
         case .aborted:
             throw Problem(
-                .unavailable, "\(lines): the connection was lost at COMMIT, and nothing of them is written; "
+                .unavailable,
+                "\(lines): the connection was lost at COMMIT, and nothing of them is written; "
                     + Self.done(progress, from: firstLine),
                 hint: "go on with --from-line \(first)")
         case .unknown(let transaction):
             let which = transaction.map { " of transaction \($0)" } ?? ""
             throw Problem(
-                .unavailable, "\(lines): the answer to COMMIT\(which) was lost, and whether they are enqueued is unknown; "
+                .unavailable,
+                "\(lines): the answer to COMMIT\(which) was lost, and whether they are enqueued is unknown; "
                     + Self.done(progress, from: firstLine),
                 hint: transaction.map {
                     "ask SELECT pg_xact_status('\($0)'): committed means go on with --from-line \(last + 1), aborted with "
                         + "--from-line \(first)"
-                } ?? "look for their tasks with outbox tasks list before going on with --from-line \(first) or \(last + 1)")
+                }
+                    ?? "look for their tasks with outbox tasks list before going on with --from-line \(first) or \(last + 1)"
+            )
         }
     }
 

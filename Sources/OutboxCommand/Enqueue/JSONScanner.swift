@@ -11,8 +11,11 @@ struct JSONScanner {
     /// What is wrong, and at which byte, 0 first.
     struct Failure: Error, Hashable {
         enum Reason: Hashable {
-            case endsEarly, unexpected(UInt8), controlCharacter, nul, escape, number, utf8, tooDeep, trailing
-            case byteOrderMark, notAnObject, twice(String)
+            case endsEarly
+            case unexpected(UInt8)
+            case controlCharacter, nul, escape, number, utf8, tooDeep, trailing
+            case byteOrderMark, notAnObject
+            case twice(String)
         }
         let reason: Reason
         let offset: Int
@@ -248,67 +251,6 @@ struct JSONScanner {
     }
 }
 
-extension JSONScanner {
-    private static func hexadecimal(_ byte: UInt8) -> UInt32? {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt32(byte - UInt8(ascii: "0"))
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): UInt32(byte - UInt8(ascii: "a") + 10)
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): UInt32(byte - UInt8(ascii: "A") + 10)
-        default: nil
-        }
-    }
-
-    /// The content of a string that was checked; `nil` if half a surrogate pair is in it.
-    private static func unescaped(_ bytes: ArraySlice<UInt8>) -> String? {
-        var text = String.UnicodeScalarView()
-        var plain: [UInt8] = []
-        var position = bytes.startIndex
-        func unit(at start: Int) -> UInt32? {
-            guard start + 4 <= bytes.endIndex else { return nil }
-            var value: UInt32 = 0
-            for byte in bytes[start..<start + 4] {
-                guard let digit = hexadecimal(byte) else { return nil }
-                value = value << 4 | digit
-            }
-            return value
-        }
-        while position < bytes.endIndex {
-            guard bytes[position] == UInt8(ascii: "\\") else {
-                plain.append(bytes[position])
-                position += 1
-                continue
-            }
-            text.append(contentsOf: String(decoding: plain, as: UTF8.self).unicodeScalars)
-            plain = []
-            position += 2
-            guard position <= bytes.endIndex else { return nil }
-            switch bytes[position - 1] {
-            case UInt8(ascii: "b"): text.append("\u{8}")
-            case UInt8(ascii: "f"): text.append("\u{C}")
-            case UInt8(ascii: "n"): text.append("\n")
-            case UInt8(ascii: "r"): text.append("\r")
-            case UInt8(ascii: "t"): text.append("\t")
-            case UInt8(ascii: "u"):
-                guard var value = unit(at: position) else { return nil }
-                position += 4
-                if (0xD800..<0xDC00).contains(value) {
-                    guard position + 6 <= bytes.endIndex, bytes[position] == UInt8(ascii: "\\"),
-                        bytes[position + 1] == UInt8(ascii: "u"), let low = unit(at: position + 2),
-                        (0xDC00..<0xE000).contains(low)
-                    else { return nil }
-                    value = 0x10000 + (value - 0xD800) << 10 + (low - 0xDC00)
-                    position += 6
-                }
-                guard let scalar = Unicode.Scalar(value) else { return nil }
-                text.append(scalar)
-            case let same: text.append(Unicode.Scalar(same))
-            }
-        }
-        text.append(contentsOf: String(decoding: plain, as: UTF8.self).unicodeScalars)
-        return String(text)
-    }
-}
-
 extension JSONScanner.Failure: CustomStringConvertible {
     /// What is wrong, for a person; the byte is counted from 1.
     var description: String {
@@ -318,7 +260,8 @@ extension JSONScanner.Failure: CustomStringConvertible {
         case .unexpected(let byte):
             let shown = (0x21...0x7E).contains(byte) ? "\(Character(Unicode.Scalar(byte)))" : "byte \(byte)"
             return "is not JSON: \(shown) cannot stand here" + place
-        case .controlCharacter: return "is not JSON: a string holds a control character, which must be escaped" + place
+        case .controlCharacter:
+            return "is not JSON: a string holds a control character, which must be escaped" + place
         case .nul: return "holds a NUL byte" + place
         case .escape: return "is not JSON: a string holds an escape that does not exist" + place
         case .number: return "is not JSON: a number is malformed" + place

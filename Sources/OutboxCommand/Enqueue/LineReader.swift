@@ -44,6 +44,12 @@ final class LineReader {
         if closesDescriptor { close(descriptor) }
     }
 
+    /// All there is, as the payload of one task; reads no further than shows that it is more than `most`.
+    func all(atMost most: Int) throws(Failure) -> [UInt8] {
+        while !isAtEnd && buffer.count <= most { try fill() }
+        return buffer
+    }
+
     /// The next line without its line feed, or carriage return and line feed; `nil` at the end.
     func next() throws(Failure) -> [UInt8]? {
         while true {
@@ -72,7 +78,9 @@ final class LineReader {
         buffer.append(contentsOf: repeatElement(0, count: Self.piece))
         var got: Int
         repeat {
-            got = buffer.withUnsafeMutableBytes { read(descriptor, $0.baseAddress?.advanced(by: count), Self.piece) }
+            got = buffer.withUnsafeMutableBytes {
+                read(descriptor, $0.baseAddress?.advanced(by: count), Self.piece)
+            }
         } while got < 0 && errno == EINTR
         buffer.removeLast(Self.piece - max(0, got))
         if got < 0 { throw .unreadable(String(cString: strerror(errno))) }

@@ -65,7 +65,8 @@ struct LineRules: Sendable {
 
     private static func missing(_ name: String, _ option: String) -> Refusal {
         Refusal(
-            message: "has no member \(printable(name))", advice: "name a member that every line has with \(option)")
+            message: "has no member \(printable(name))", advice: "name a member that every line has with \(option)"
+        )
     }
 
     private static func advice(for failure: JSONScanner.Failure) -> String {

@@ -11,8 +11,8 @@ struct Migrate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make the database's schema, or bring it up to date.",
         discussion: """
-            Without a subcommand it applies what is missing. Several may run at once, and psql with
-            the same scripts may be mixed with it: each migration records itself.
+            Without a subcommand it applies what is missing. Several may run at once, and
+            psql with the same scripts may be mixed with it: each migration records itself.
 
               outbox migrate
               outbox migrate status
@@ -25,11 +25,12 @@ struct Migrate: AsyncParsableCommand {
     struct Up: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Apply what is missing. The default.",
+            usage: "outbox migrate [up] [<options>]",
             discussion: """
                   outbox migrate --database postgresql://owner@db/shop
                 """)
 
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
 
         func run() async throws {
@@ -42,12 +43,16 @@ struct Migrate: AsyncParsableCommand {
                         json.object { json in
                             json.member("schema", session.schema.name)
                             json.member("version", version)
-                            json.member("applied") { $0.array { json in applied.forEach { json.value($0.fileName) } } }
+                            json.member("applied") {
+                                $0.array { json in applied.forEach { json.value($0.fileName) } }
+                            }
                         }
                     }
                 }
                 for migration in applied { say("applied \(migration.fileName)") }
-                say("schema \(session.schema) is at version \(version)" + (applied.isEmpty ? ", nothing to do" : ""))
+                say(
+                    "schema \(session.schema) is at version \(version)"
+                        + (applied.isEmpty ? ", nothing to do" : ""))
             }
         }
     }
@@ -55,15 +60,18 @@ struct Migrate: AsyncParsableCommand {
     struct Status: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show which migrations are applied.",
+            usage: "outbox migrate status [<options>]",
             discussion: "Exits with 2 while one is missing, so that a deployment can wait for it.")
 
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
 
         func run() async throws {
             let isComplete = try await options.withSession(checked: false) { session in
                 let applied = try await Migrator(session).applied()
-                let rows = Migration.all.map { migration in (migration, applied.first { $0.version == migration.version }) }
+                let rows = Migration.all.map { migration in
+                    (migration, applied.first { $0.version == migration.version })
+                }
                 if output.json {
                     printJSON { json in
                         json.array { json in
@@ -93,12 +101,13 @@ struct Migrate: AsyncParsableCommand {
     struct Down: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Undo the latest migration, one at a time.",
+            usage: "outbox migrate down [--force] [<options>]",
             discussion: """
                 The first one removes the tables. It refuses while there are tasks or open dead
                 letters, unless --force says to lose them.
                 """)
 
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @Flag(help: "Undo it although tasks or open dead letters are lost with it.")
         var force = false
 
@@ -115,6 +124,7 @@ struct Migrate: AsyncParsableCommand {
     struct Print: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Print the SQL instead of running it.",
+            usage: "outbox migrate print [--down] [--from <version>] [--schema <name>]",
             discussion: """
                 For those who review what they run, or have only psql. No database is needed.
 
@@ -122,7 +132,7 @@ struct Migrate: AsyncParsableCommand {
                   outbox migrate print --from 4
                 """)
 
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @Flag(help: "Print the scripts that undo, latest first.")
         var down = false
         @Option(help: ArgumentHelp("Print from this version on: up from it, or down to it.", valueName: "version"))
@@ -132,10 +142,12 @@ struct Migrate: AsyncParsableCommand {
             let schema = try options.settings().schema.name
             let migrations = Migration.all.filter { $0.version >= from }
             guard !migrations.isEmpty else {
-                throw Problem(.incomplete, "there is no migration \(from)", hint: "the latest is \(Migration.all.count)")
+                throw Problem(
+                    .incomplete, "there is no migration \(from)", hint: "the latest is \(Migration.all.count)")
             }
             for migration in down ? migrations.reversed() : migrations {
-                Terminal.output.write(Migration.script(down ? migration.down : migration.up, forSchema: schema) + "\n")
+                Terminal.output.write(
+                    Migration.script(down ? migration.down : migration.up, forSchema: schema) + "\n")
             }
         }
     }

@@ -35,12 +35,14 @@ package struct Migrator: Sendable {
     /// - Throws: ``Problem`` if it has more than this release knows.
     package func applied() async throws -> [Applied] {
         let statement = Statement(
-            "SELECT version, name, applied_at, applied_by FROM \(schema.quoted).schema_version ORDER BY version", binds: [])
+            "SELECT version, name, applied_at, applied_by FROM \(schema.quoted).schema_version ORDER BY version",
+            binds: [])
         let applied: [Applied]
         do {
             applied = try await database.query(statement).map { row in
                 try Applied(
-                    version: row.decode(at: 0), name: row.decode(at: 1), at: row.decode(at: 2), by: row.decode(at: 3))
+                    version: row.decode(at: 0), name: row.decode(at: 1), at: row.decode(at: 2),
+                    by: row.decode(at: 3))
             }
         } catch let error as PostgresError where error.sqlState == .undefinedTable {
             return []
@@ -74,10 +76,12 @@ package struct Migrator: Sendable {
         do {
             try await run(setting + Migration.script(migration.down, forSchema: schema.name))
         } catch let error as PostgresError where error.sqlState == SQLState(rawValue: "P0001") {
+            let isRefusal = error.message.contains("would lose")
             throw Problem(
                 .failed, "\(migration.fileName) was not undone: \(error.message)",
-                hint: force ? error.hint : "let the relays drain the tasks and replay or discard the dead letters; "
-                    + "outbox migrate down --force loses them")
+                hint: isRefusal
+                    ? "let the relays drain the tasks and replay or discard the dead letters; "
+                        + "outbox migrate down --force loses them" : error.hint)
         }
         return migration
     }
@@ -110,7 +114,10 @@ package struct Migrator: Sendable {
             try await connection.runScript(script, timeout: .seconds(600))
         } catch {
             await connection.close()
-            throw error
+            guard error.sqlState == .insufficientPrivilege else { throw error }
+            throw Problem(
+                .failed, "the database does not let this role do that: \(error.message)",
+                hint: "migrate as the owner of the schema, or of the database where there is no schema yet")
         }
         await connection.close()
     }

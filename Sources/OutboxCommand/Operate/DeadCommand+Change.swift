@@ -9,9 +9,10 @@ extension Dead {
     struct Replay: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Replay dead letters: each becomes a task again.",
+            usage: "outbox dead replay (<number> ... | --all | --kind <kind>) [<options>]",
             discussion: """
-                It keeps its id, its idempotency key and its history, and gets a new retry budget.
-                A task that dies again is a new dead letter.
+                It keeps its id, its idempotency key and its history, and gets a new retry
+                budget. A task that dies again is a new dead letter.
 
                   outbox dead replay 17 18
                   outbox dead replay --kind orders.created --limit 10
@@ -23,13 +24,14 @@ extension Dead {
         var reason: Reason?
         @Option(help: ArgumentHelp("What the next person should know.", valueName: "text"))
         var note: String?
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
 
         func validate() throws { try choice.check(reason) }
 
         func run() async throws {
-            try await choice.change(choice.filter.filter(reason: reason), options, output, ("replay", "replayed")) { store, numbers in
+            try await choice.change(choice.filter.filter(reason: reason), options, output, ("replay", "replayed"))
+            { store, numbers in
                 try await store.replay(numbers, who: choice.person, note: note)
             }
         }
@@ -38,24 +40,29 @@ extension Dead {
     struct Discard: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Discard dead letters, with a reason; the rows stay as evidence.",
+            usage: "outbox dead discard (<number> ... | --all | --kind <kind>) --reason …",
             discussion: """
                   outbox dead discard 17 --reason "test order, see INC-881"
                   outbox dead discard --kind reports.weekly --reason "too old to matter"
                 """)
 
         @OptionGroup var choice: ChoiceOptions
-        @Option(help: ArgumentHelp("Why nobody will need these tasks; the next person reads it.", valueName: "text"))
+        @Option(
+            help: ArgumentHelp("Why nobody will need these tasks; the next person reads it.", valueName: "text"))
         var reason: String
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
 
         func validate() throws {
-            guard reason.contains(where: { !$0.isWhitespace }) else { throw ValidationError("--reason needs a text.") }
+            guard reason.contains(where: { !$0.isWhitespace }) else {
+                throw ValidationError("--reason needs a text.")
+            }
             try choice.check(nil)
         }
 
         func run() async throws {
-            try await choice.change(choice.filter.filter(), options, output, ("discard", "discarded")) { store, numbers in
+            try await choice.change(choice.filter.filter(), options, output, ("discard", "discarded")) {
+                store, numbers in
                 try await store.discard(numbers, who: choice.person, reason: reason)
             }
         }
@@ -85,7 +92,8 @@ struct ChoiceOptions: ParsableArguments {
             throw ValidationError(
                 ways == 0
                     ? "Say which: numbers, --kind, --incident and the like, or --all for every open dead letter."
-                    : "Give numbers, or a choice by --kind, --incident and the like, or --all; not several of them.")
+                    : "Give numbers, or a choice by --kind, --incident and the like, or --all; not several of them."
+            )
         }
         if let limit, limit < 1 { throw ValidationError("--limit is 1 or more.") }
     }
@@ -98,7 +106,8 @@ struct ChoiceOptions: ParsableArguments {
     ) async throws {
         let (chosen, done) = try await options.withSession { session in
             let store = DeadLetters(session)
-            let chosen = numbers.isEmpty
+            let chosen =
+                numbers.isEmpty
                 ? try await store.numbers(filter, limit: limit)
                 : Array(Set(numbers).sorted().prefix(limit ?? .max))
             let done = dryRun ? try await store.open(of: chosen) : try await act(store, chosen)
@@ -119,11 +128,13 @@ struct ChoiceOptions: ParsableArguments {
             say((dryRun ? "would \(verb.present) \(letters)" : "\(verb.past) \(letters)") + which)
         }
         guard !chosen.isEmpty else {
-            throw Problem(.incomplete, "no open dead letter matches", hint: "outbox dead list shows those that are open")
+            throw Problem(
+                .incomplete, "no open dead letter matches", hint: "outbox dead list shows those that are open")
         }
         guard missed.isEmpty else {
             throw Problem(
-                .incomplete, "not open, or not there: \(list(Array(missed.prefix(20))))" + (missed.count > 20 ? " …" : ""),
+                .incomplete,
+                "not open, or not there: \(list(Array(missed.prefix(20))))" + (missed.count > 20 ? " …" : ""),
                 hint: "outbox dead show NUMBER says what became of it")
         }
     }

@@ -25,6 +25,7 @@ struct Dead: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "List dead letters, the latest first. The default.",
+            usage: "outbox dead [list] [<options>]",
             discussion: """
                   outbox dead list
                   outbox dead list --reason exhausted --all --json
@@ -37,8 +38,12 @@ struct Dead: AsyncParsableCommand {
         var all = false
         @Option(help: ArgumentHelp("How many at most.", valueName: "count"))
         var limit = 50
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
+
+        func validate() throws {
+            guard limit >= 1 else { throw ValidationError("--limit is 1 or more.") }
+        }
 
         func run() async throws {
             var filter = filter.filter(reason: reason)
@@ -54,30 +59,39 @@ struct Dead: AsyncParsableCommand {
                 }
             }
             guard !letters.isEmpty else { return say(all ? "no dead letters" : "no open dead letters") }
-            var table = Table("NUMBER", "DIED AT", "KIND", "ENDPOINT", "REASON", "ATTEMPTS", "INCIDENT", "ERROR", right: [0, 5, 6])
+            var table = Table(
+                "NUMBER", "DIED AT", "KIND", "ENDPOINT", "REASON", "ATTEMPTS", "INCIDENT", "ERROR",
+                right: [0, 5, 6])
             for letter in letters {
                 let state = letter.resolution.map { " (\($0))" } ?? ""
                 table.add(
-                    "\(letter.number)", letter.deadAt.shown, letter.kind, letter.endpoint ?? "-", letter.reason + state,
-                    "\(letter.attempt)", "\(letter.incident)", cut("\(letter.errorType): \(letter.errorMessage)", to: 60))
+                    "\(letter.number)", letter.deadAt.shown, letter.kind, letter.endpoint ?? "-",
+                    letter.reason + state,
+                    "\(letter.attempt)", "\(letter.incident)",
+                    cut("\(letter.errorType): \(letter.errorMessage)", to: 60))
             }
             Terminal.output.write(table.text)
-            if found.count > letters.count { say("… and more: raise --limit, or choose with --kind, --reason, --incident") }
+            if found.count > letters.count {
+                say("… and more: raise --limit, or choose with --kind, --reason, --incident")
+            }
         }
     }
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show a dead letter, every attempt's error, and its payload.",
+            usage: "outbox dead show <number or id> [--full | --raw] [<options>]",
             discussion: """
                   outbox dead show 17
                   outbox dead show 17 --raw > payload.json
                 """)
 
-        @Argument(help: "The number of a dead letter, or the id of its task.", transform: { try DeadLetterName(argument: $0) })
+        @Argument(
+            help: "The number of a dead letter, or the id of its task.",
+            transform: { try DeadLetterName(argument: $0) })
         var name: DeadLetterName
         @OptionGroup var payload: PayloadOptions
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
 
         func run() async throws {
@@ -85,9 +99,14 @@ struct Dead: AsyncParsableCommand {
                 let store = DeadLetters(session)
                 let letters = try await store.find(name)
                 guard let letter = letters.first else {
-                    throw Problem(.incomplete, "there is no such dead letter", hint: "outbox dead list --all shows all there are")
+                    throw Problem(
+                        .incomplete, "there is no such dead letter",
+                        hint: "outbox dead list --all shows all there are")
                 }
-                return (letters, try await store.attempts(of: letter.id), try await store.payload(of: letter.number) ?? [])
+                return (
+                    letters, try await store.attempts(of: letter.id),
+                    try await store.payload(of: letter.number) ?? []
+                )
             }
             let letter = letters[0]
             if payload.raw { return Terminal.output.write(bytes) }
@@ -96,7 +115,9 @@ struct Dead: AsyncParsableCommand {
                     json.object { json in
                         letter.write(to: &json)
                         json.member("attempts") { json in
-                            json.array { json in attempts.forEach { attempt in json.object { attempt.write(to: &$0) } } }
+                            json.array { json in
+                                attempts.forEach { attempt in json.object { attempt.write(to: &$0) } }
+                            }
                         }
                         payload.write(bytes, to: &json)
                     }
@@ -105,7 +126,9 @@ struct Dead: AsyncParsableCommand {
             Terminal.output.write(letter.page(attempts: attempts))
             Terminal.output.write(payload.page(of: bytes))
             if letters.count > 1 {
-                say("the task has died before: \(letters.dropFirst().map { "\($0.number)" }.joined(separator: ", "))")
+                say(
+                    "the task has died before: \(letters.dropFirst().map { "\($0.number)" }.joined(separator: ", "))"
+                )
             }
         }
     }

@@ -6,10 +6,12 @@ internal import PostgresClient
 
 /// A dead letter as the lists show it: everything but its payload.
 struct DeadLetter: Sendable {
+    /// The endpoint that it was for stands with its incident where the relay's routes chose it.
     static let columns = """
-        number, id::text, kind, queue, reason, error_type, error_message, error_detail, http_status, response_excerpt, \
-        attempt, charged, crashed, replays, dead_at, enqueued_at, incident, resolution, resolved_at, resolved_by, \
-        resolution_note, idempotency_key, endpoint, headers::text, content_type, bytes
+        d.number, d.id::text, d.kind, d.queue, d.reason, d.error_type, d.error_message, d.error_detail, d.http_status, \
+        d.response_excerpt, d.attempt, d.charged, d.crashed, d.replays, d.dead_at, d.enqueued_at, d.incident, d.resolution, \
+        d.resolved_at, d.resolved_by, d.resolution_note, d.idempotency_key, coalesce(d.endpoint, n.endpoint), \
+        d.headers::text, d.content_type, d.bytes
         """
 
     let number: Int64

@@ -11,13 +11,13 @@ struct DeadLetterFilter: Equatable, Sendable {
     /// Those that were replayed or discarded too.
     var includesResolved = false
 
-    /// The condition on `dead_letters`, and its parameters from `$1` on.
+    /// The condition on `dead_letters d`, and its parameters from `$1` on.
     var condition: (text: String, binds: [Bind]) {
-        var terms: [String] = includesResolved ? [] : ["resolution IS NULL"]
+        var terms: [String] = includesResolved ? [] : ["d.resolution IS NULL"]
         var binds: [Bind] = []
         func add(_ term: String, _ bind: Bind) {
             binds.append(bind)
-            terms.append("\(term) = $\(binds.count)")
+            terms.append("d.\(term) = $\(binds.count)")
         }
         if let kind { add("kind", kind.bind) }
         if let reason { add("reason", reason.bind) }

@@ -20,11 +20,15 @@ struct DeadLetters {
         self.batch = batch
     }
 
+    private var joined: String {
+        "\(schema).dead_letters d LEFT JOIN \(schema).incidents n ON n.number = d.incident"
+    }
+
     /// The latest first.
     func list(_ filter: DeadLetterFilter, limit: Int) async throws -> [DeadLetter] {
         let (condition, binds) = filter.condition
         return try await query(
-            "SELECT \(DeadLetter.columns) FROM \(schema).dead_letters WHERE \(condition) ORDER BY number DESC "
+            "SELECT \(DeadLetter.columns) FROM \(joined) WHERE \(condition) ORDER BY d.number DESC "
                 + "LIMIT $\(binds.count + 1)", binds + [limit.bind]
         ).map { try DeadLetter($0) }
     }
@@ -37,7 +41,7 @@ struct DeadLetters {
             case .id(let id): ("id", id.bind)
             }
         return try await query(
-            "SELECT \(DeadLetter.columns) FROM \(schema).dead_letters WHERE \(column) = $1 ORDER BY number DESC", [bind]
+            "SELECT \(DeadLetter.columns) FROM \(joined) WHERE d.\(column) = $1 ORDER BY d.number DESC", [bind]
         ).map { try DeadLetter($0) }
     }
 
@@ -75,7 +79,7 @@ struct DeadLetters {
     func numbers(_ filter: DeadLetterFilter, limit: Int?) async throws -> [Int64] {
         let (condition, binds) = filter.condition
         return try await query(
-            "SELECT number FROM \(schema).dead_letters WHERE \(condition) ORDER BY number LIMIT $\(binds.count + 1)",
+            "SELECT d.number FROM \(schema).dead_letters d WHERE \(condition) ORDER BY d.number LIMIT $\(binds.count + 1)",
             binds + [limit.bind]
         ).map { try $0.decode(Int64.self, at: 0) }
     }

@@ -38,7 +38,8 @@ extension DeadLetter {
         page.add("detail", errorDetail)
         page.add("HTTP status", httpStatus.map(String.init))
         page.add("response", responseExcerpt)
-        page.add("state", resolution.map { "\($0) by \(resolvedBy ?? "?") at \(resolvedAt?.shown ?? "?")" } ?? "open")
+        page.add(
+            "state", resolution.map { "\($0) by \(resolvedBy ?? "?") at \(resolvedAt?.shown ?? "?")" } ?? "open")
         page.add("note", resolutionNote)
         page.add(attempts: attempts)
         return page.text

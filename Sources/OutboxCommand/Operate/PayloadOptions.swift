@@ -26,7 +26,9 @@ struct PayloadOptions: ParsableArguments {
         } else {
             text = shown.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
         }
-        if shown.count < bytes.count { text += "\n… \(bytes.count - shown.count) more bytes: --full shows them, --raw writes them" }
+        if shown.count < bytes.count {
+            text += "\n… \(bytes.count - shown.count) more bytes: --full shows them, --raw writes them"
+        }
         return "\npayload, \(bytes.count) bytes\n\(text)\n"
     }
 

@@ -7,9 +7,11 @@ internal import ArgumentParser
 struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show backlog, relays, attempts, incidents and dead letters.",
+        usage: "outbox status [<options>]",
         discussion: """
-            All of it is read from statistics that are kept as work is done; the backlog is counted
-            up to \(StatusReport.countedUpTo) tasks a lane. Looking costs the database little at any size.
+            All of it is read from statistics that are kept as work is done, and the
+            backlog is counted up to \(StatusReport.countedUpTo) tasks a lane: looking costs the
+            database little at any size.
 
               outbox status
               watch -n 5 outbox status
@@ -17,7 +19,7 @@ struct Status: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("How far back attempts are counted.", valueName: "minutes"))
     var minutes = 10
-    @OptionGroup var options: DatabaseOptions
+    @OptionGroup(title: "Database options") var options: DatabaseOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {

@@ -21,7 +21,8 @@ extension StatusReport {
         var table = Table("  QUEUE", "PRIORITY", "STATE", "TASKS", "OLDEST", right: [1, 3, 4])
         for row in backlog {
             let count = row.count >= Self.countedUpTo ? "\(row.count)+" : "\(row.count)"
-            table.add("  " + row.queue, "\(row.priority)", row.state, count, row.oldest.map(DurationText.rough) ?? "-")
+            table.add(
+                "  " + row.queue, "\(row.priority)", row.state, count, row.oldest.map(DurationText.rough) ?? "-")
         }
         return table.isEmpty ? "  empty\n" : table.text
     }
@@ -31,7 +32,8 @@ extension StatusReport {
         for relay in relays {
             let kinds = relay.kinds.map { $0.isEmpty ? "none" : cut($0.joined(separator: ","), to: 40) } ?? "every"
             table.add(
-                "  " + relay.name, relay.version, relay.startedAt.shown, DurationText.rough(relay.seen) + " ago", kinds,
+                "  " + relay.name, relay.version, relay.startedAt.shown, DurationText.rough(relay.seen) + " ago",
+                kinds,
                 relay.channels.joined(separator: ","))
         }
         guard table.isEmpty else { return table.text }
@@ -53,10 +55,12 @@ extension StatusReport {
     }
 
     private var incidentsText: String {
-        var table = Table("  INCIDENT", "OPEN", "OF", "KIND", "ENDPOINT", "SINCE", "LATEST", "ERROR", right: [1, 2])
+        var table = Table(
+            "  INCIDENT", "OPEN", "OF", "KIND", "ENDPOINT", "SINCE", "LATEST", "ERROR", right: [1, 2])
         for incident in incidents {
             table.add(
-                "  \(incident.number)", "\(incident.open)", "\(incident.count)", incident.kind, incident.endpoint ?? "-",
+                "  \(incident.number)", "\(incident.open)", "\(incident.count)", incident.kind,
+                incident.endpoint ?? "-",
                 incident.openedAt.shown, incident.lastAt.shown,
                 cut("\(incident.errorType): \(incident.errorMessage)", to: 60))
         }
@@ -94,7 +98,9 @@ extension StatusReport {
                                 guard let kinds = relay.kinds else { return json.null() }
                                 json.array { json in kinds.forEach { json.value($0) } }
                             }
-                            json.member("channels") { $0.array { json in relay.channels.forEach { json.value($0) } } }
+                            json.member("channels") {
+                                $0.array { json in relay.channels.forEach { json.value($0) } }
+                            }
                             json.member("started_at", relay.startedAt.rfc3339)
                             json.member("seen_seconds_ago", relay.seen.inSeconds)
                         }

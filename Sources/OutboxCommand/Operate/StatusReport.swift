@@ -83,12 +83,14 @@ struct StatusReport: Sendable {
             at: try results[0][0].decode(at: 1),
             backlog: try results[1].map { row in
                 try Backlog(
-                    queue: row.decode(at: 0), priority: row.decode(at: 1), state: row.decode(at: 2), count: row.decode(at: 3),
+                    queue: row.decode(at: 0), priority: row.decode(at: 1), state: row.decode(at: 2),
+                    count: row.decode(at: 3),
                     oldest: row.decode(at: 4))
             },
             relays: try results[2].map { row in
                 try RelayRecord(
-                    name: row.decode(at: 0), version: row.decode(at: 1), kinds: row.decode(at: 2), channels: row.decode(at: 3),
+                    name: row.decode(at: 0), version: row.decode(at: 1), kinds: row.decode(at: 2),
+                    channels: row.decode(at: 3),
                     startedAt: row.decode(at: 4), seen: row.decode(at: 5))
             },
             attempts: try results[3].map { row in

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
-internal import OutboxCore
 internal import Outbox
+internal import OutboxCore
 internal import PostgresClient
 
 /// A task that waits or runs, as the lists show it: everything but its payload.

@@ -11,7 +11,8 @@ struct Tasks: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Look at tasks that wait or run, or cancel them.",
         discussion: """
-            A task that succeeded is gone; one that will not be tried again is a dead letter.
+            A task that succeeded is gone; one that will not be tried again is a dead
+            letter: see outbox dead.
 
               outbox tasks list --kind orders.created --state waiting
               outbox tasks show 1c3a5b1e-52cb-4a3c-9d5c-6c0f6a4f2f5d
@@ -27,9 +28,10 @@ struct Tasks: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "List tasks. The default.",
+            usage: "outbox tasks [list] [<options>]",
             discussion: """
-                It shows those that it finds first, as many as --limit says: a large backlog is not read
-                through for a list. outbox status counts.
+                It shows those that it finds first, as many as --limit says: a large backlog
+                is not read through for a list. outbox status counts.
 
                   outbox tasks list --state running
                 """)
@@ -42,8 +44,12 @@ struct Tasks: AsyncParsableCommand {
         var state: State?
         @Option(help: ArgumentHelp("How many at most.", valueName: "count"))
         var limit = 50
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
+
+        func validate() throws {
+            guard limit >= 1 else { throw ValidationError("--limit is 1 or more.") }
+        }
 
         func run() async throws {
             let found = try await options.withSession { session in
@@ -55,10 +61,12 @@ struct Tasks: AsyncParsableCommand {
                 }
             }
             guard !found.isEmpty else { return say("no tasks") }
-            var table = Table("ID", "KIND", "QUEUE", "PRIORITY", "STATE", "ATTEMPT", "ENQUEUED AT", "RUNS AT", right: [3, 5])
+            var table = Table(
+                "ID", "KIND", "QUEUE", "PRIORITY", "STATE", "ATTEMPT", "ENQUEUED AT", "RUNS AT", right: [3, 5])
             for task in found {
                 table.add(
-                    task.id, task.kind, task.queue, "\(task.priority)", task.state, "\(task.attempt)", task.enqueuedAt.shown,
+                    task.id, task.kind, task.queue, "\(task.priority)", task.state, "\(task.attempt)",
+                    task.enqueuedAt.shown,
                     task.runAt?.shown ?? "")
             }
             Terminal.output.write(table.text)
@@ -69,6 +77,7 @@ struct Tasks: AsyncParsableCommand {
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show a task, the errors of its attempts, and its payload.",
+            usage: "outbox tasks show <id> [--full | --raw] [<options>]",
             discussion: """
                   outbox tasks show 1c3a5b1e-52cb-4a3c-9d5c-6c0f6a4f2f5d
                 """)
@@ -76,7 +85,7 @@ struct Tasks: AsyncParsableCommand {
         @Argument(help: "The id of the task.", transform: { try TaskID(argument: $0) })
         var id: TaskID
         @OptionGroup var payload: PayloadOptions
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
         @OptionGroup var output: OutputOptions
 
         func run() async throws {
@@ -93,7 +102,9 @@ struct Tasks: AsyncParsableCommand {
                     json.object { json in
                         task.write(to: &json)
                         json.member("attempts") { json in
-                            json.array { json in attempts.forEach { attempt in json.object { attempt.write(to: &$0) } } }
+                            json.array { json in
+                                attempts.forEach { attempt in json.object { attempt.write(to: &$0) } }
+                            }
                         }
                         payload.write(bytes, to: &json)
                     }
@@ -105,7 +116,8 @@ struct Tasks: AsyncParsableCommand {
         private func absent(_ session: Session) async throws -> Problem {
             guard let letter = try await DeadLetters(session).find(.id(PostgresUUID(id))).first else {
                 return Problem(
-                    .incomplete, "there is no task \(id)", hint: "it succeeded, was cancelled, or was never committed")
+                    .incomplete, "there is no task \(id)",
+                    hint: "it succeeded, was cancelled, or was never committed")
             }
             return Problem(
                 .incomplete, "the task \(id) is a dead letter" + (letter.resolution.map { ", \($0)" } ?? ""),
@@ -116,13 +128,14 @@ struct Tasks: AsyncParsableCommand {
     struct Cancel: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Cancel tasks that no relay is running.",
+            usage: "outbox tasks cancel <id> ... [<options>]",
             discussion: """
                   outbox tasks cancel 1c3a5b1e-52cb-4a3c-9d5c-6c0f6a4f2f5d
                 """)
 
         @Argument(help: "The ids of the tasks.", transform: { try TaskID(argument: $0) })
         var ids: [TaskID]
-        @OptionGroup var options: DatabaseOptions
+        @OptionGroup(title: "Database options") var options: DatabaseOptions
 
         func run() async throws {
             let missed = try await options.withSession { session in
@@ -135,7 +148,9 @@ struct Tasks: AsyncParsableCommand {
             guard missed.isEmpty else {
                 throw Problem(
                     .incomplete, "not cancelled: \(missed.map(\.description).joined(separator: ", "))",
-                    hint: "a task that runs, has succeeded or is a dead letter cannot be cancelled; see outbox tasks show")
+                    hint:
+                        "a task that runs, has succeeded or is a dead letter cannot be cancelled; see outbox tasks show"
+                )
             }
         }
     }

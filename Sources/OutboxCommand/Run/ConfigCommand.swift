@@ -28,7 +28,8 @@ struct ConfigCommand: AsyncParsableCommand {
             let environment = DatabaseOptions.environment
             let file = try ConfigurationFile.find(option: file, environment: environment)
             do {
-                say(try Configuration.read(file, environment: environment).summary)
+                let summary = try Configuration.read(file, environment: environment).summary
+                say(summary + (file == .none ? " (there is no file; the environment alone was checked)" : ""))
             } catch {
                 for line in error.lines { Terminal.error.write(line + "\n") }
                 throw ExitCode(ExitStatus.misconfigured.rawValue)

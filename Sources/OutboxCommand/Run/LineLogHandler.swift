@@ -17,7 +17,8 @@ struct LineLogHandler: LogHandler {
     private let write: @Sendable ([UInt8]) -> Void
 
     init(
-        level: Logger.Level, format: LogFormat, write: @escaping @Sendable ([UInt8]) -> Void = { Terminal.error.write($0) }
+        level: Logger.Level, format: LogFormat,
+        write: @escaping @Sendable ([UInt8]) -> Void = { Terminal.error.write($0) }
     ) {
         logLevel = level
         self.format = format
@@ -38,28 +39,37 @@ struct LineLogHandler: LogHandler {
         }
     }
 
-    private static func text(_ event: LogEvent, _ metadata: [(key: String, value: Logger.Metadata.Value)], _ time: Int64) -> String {
+    private static func text(
+        _ event: LogEvent, _ metadata: [(key: String, value: Logger.Metadata.Value)], _ time: Int64
+    ) -> String {
         // to the millisecond
-        var line = CalendarTime.rfc3339(microsecondsSinceEpoch: time).prefix(23) + "Z \(event.level.rawValue) \(printable("\(event.message)"))"
+        var line =
+            CalendarTime.rfc3339(microsecondsSinceEpoch: time).prefix(23)
+            + "Z \(event.level.rawValue) \(printable("\(event.message)"))"
         if !metadata.isEmpty { line += " " }
         for (key, value) in metadata { line += " \(key)=\(quoted("\(value)"))" }
         return line + "\n"
     }
 
-    private static func json(_ event: LogEvent, _ metadata: [(key: String, value: Logger.Metadata.Value)], _ time: Int64) -> [UInt8] {
+    private static func json(
+        _ event: LogEvent, _ metadata: [(key: String, value: Logger.Metadata.Value)], _ time: Int64
+    ) -> [UInt8] {
         var json = JSONWriter()
         json.object { json in
             json.member("time", CalendarTime.rfc3339(microsecondsSinceEpoch: time))
             json.member("level", event.level.rawValue)
             json.member("message", "\(event.message)")
             // the three above are the line's own
-            for (key, value) in metadata { json.member(["time", "level", "message"].contains(key) ? key + "_" : key, "\(value)") }
+            for (key, value) in metadata {
+                json.member(["time", "level", "message"].contains(key) ? key + "_" : key, "\(value)")
+            }
         }
         return json.bytes + [UInt8(ascii: "\n")]
     }
 
     private static func quoted(_ value: String) -> String {
-        let isPlain = !value.isEmpty && value.utf8.allSatisfy { $0 > 0x20 && $0 != UInt8(ascii: "\"") && $0 != 0x7F }
+        let isPlain =
+            !value.isEmpty && value.utf8.allSatisfy { $0 > 0x20 && $0 != UInt8(ascii: "\"") && $0 != 0x7F }
         guard !isPlain else { return printable(value) }
         return "\"" + printable(value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")) + "\""
     }

@@ -9,22 +9,24 @@ internal import OutboxRelay
 struct Run: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run tasks: deliver them to HTTP endpoints until told to stop.",
+        usage: "outbox run [<options>]",
         discussion: """
             With a configuration file, or without one and a single endpoint for every kind:
 
               outbox run --config outbox.yaml
               DATABASE_URL=postgresql://… OUTBOX_ENDPOINT_URL=https://… outbox run
 
-            Run as many as you like: they share the work. The log goes to standard error, a line each.
-            SIGTERM and SIGINT stop it gracefully: running deliveries are finished within stop_grace
-            or given back. A second signal ends it at once; its tasks run again when their leases end.
+            Run as many as you like: they share the work. The log goes to standard
+            error, a line each. SIGTERM and SIGINT stop it gracefully: running
+            deliveries are finished within stop_grace or given back. A second signal
+            ends it at once; its tasks run again when their leases end.
             """)
 
     @Option(help: ArgumentHelp("The lowest level that is logged. Default: info.", valueName: "level"))
     var logLevel: LogLevel?
     @Option(help: "How log lines are written. Default: text.")
     var logFormat: LogFormat?
-    @OptionGroup var options: DatabaseOptions
+    @OptionGroup(title: "Database options") var options: DatabaseOptions
 
     func run() async throws {
         let environment = DatabaseOptions.environment

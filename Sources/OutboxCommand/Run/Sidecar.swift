@@ -31,7 +31,8 @@ struct Sidecar {
         logger.info(
             "outbox runs",
             metadata: [
-                "version": "\(RelayIdentity.version)", "database": "\(database)", "schema": "\(configuration.relay.schema)",
+                "version": "\(RelayIdentity.version)", "database": "\(database)",
+                "schema": "\(configuration.relay.schema)",
                 "concurrency": "\(configuration.relay.concurrency)",
             ])
         let transport = try HTTPTransport()
@@ -56,7 +57,8 @@ struct Sidecar {
             }
         }
         let relay = try Relay(
-            database: database, handlers: handlers, alerts: alerts, configuration: configuration.relay, logger: logger)
+            database: database, handlers: handlers, alerts: alerts, configuration: configuration.relay,
+            logger: logger)
         do {
             try await relay.runUntilSignalled()
         } catch {

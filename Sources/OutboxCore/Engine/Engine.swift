@@ -83,13 +83,14 @@ package struct Engine: Sendable {
     /// When the engine wants `woke` at the latest; `nil` while it waits for another event.
     package var nextWake: Duration? {
         if hasStopped { return nil }
-        var times = [nextAttention].compactMap { $0 }
-        if let stopAt { times.append(hasCancelledAll ? giveUpAt(stopAt) : stopAt) }
+        var next = nextAttention
+        func consider(_ time: Duration) { next = min(next ?? time, time) }
+        if let stopAt { consider(hasCancelledAll ? giveUpAt(stopAt) : stopAt) }
         if exchange == nil {
-            if stopAt == nil { times.append(max(nextExchange, min(nextPoll, nextSweep))) }
-            if pending.settlements > 0 { times.append(nextExchange) }
+            if stopAt == nil { consider(max(nextExchange, min(nextPoll, nextSweep))) }
+            if pending.settlements > 0 { consider(nextExchange) }
         }
-        return times.min()
+        return next
     }
 
     package mutating func handle(_ event: Event, at now: Duration) -> [Command] {
