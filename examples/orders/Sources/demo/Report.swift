@@ -59,17 +59,20 @@ final class Report {
 
     /// A claim that two numbers are equal.
     func claim(_ what: String, _ found: Int, is expected: Int) {
-        claim(what, found == expected, "\(found) = \(expected)")
+        claim(what, found == expected, "\(found) \(found == expected ? "=" : "≠") \(expected)")
     }
 
-    func claim(_ what: String, _ found: Int, atLeast least: Int) { claim(what, found >= least, "\(found) ≥ \(least)") }
+    func claim(_ what: String, _ found: Int, atLeast least: Int) {
+        claim(what, found >= least, "\(found) \(found >= least ? "≥" : "<") \(least)")
+    }
 
     /// A claim that two sets of orders are equal, shown as their sizes.
     func claim(_ what: String, _ found: Set<Int>, are expected: Set<Int>) {
         let difference = found.symmetricDifference(expected).count
         claim(
             what, difference == 0,
-            "\(found.count) = \(expected.count)\(difference == 0 ? "" : " with \(difference) that differ")")
+            difference == 0
+                ? "\(found.count) = \(expected.count)" : "\(found.count), \(expected.count): \(difference) differ")
     }
 
     private func claim(_ what: String, _ holds: Bool, _ numbers: String) {

@@ -57,12 +57,12 @@ actor Ledger {
     }
 
     private(set) var books = GatewayBooks()
-    private var known: Set<String> = []
+    private var known: Set<Int> = []
 
     /// Charges, unless that was done before under this key.
     func charge(_ demand: Demand, key: String) -> Answer {
         books.requests += 1
-        let isFirst = known.insert(key).inserted
+        let isFirst = known.insert(demand.order).inserted
         if isFirst, demand.order % 20 == 7 {
             books.turnedAway += 1
             return .busy
