@@ -191,9 +191,11 @@ CREATE INDEX dead_open ON dead (incident, number) WHERE resolution IS NULL; -- s
 
 -- ── Incidents and alerts ──────────────────────────────────────────────────────────────────────────────────────────
 --
--- incidents: dead letters of one cause. Open while one of its dead letters is neither replayed nor discarded.
+-- incidents: dead letters of one cause, open while one of them is neither replayed nor discarded; or tasks of a kind that no
+-- relay can run (subject 'unhandled'), open until one can.
 CREATE TABLE incidents (
     number        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    subject       text NOT NULL DEFAULT 'dead_letter' CHECK (subject IN ('dead_letter', 'unhandled')),
     group_key     text NOT NULL,       -- sha256 of kind, endpoint and fingerprint, in hexadecimal
     kind          text NOT NULL,
     endpoint      text,
@@ -244,6 +246,7 @@ CREATE TABLE relays (
     name       text NOT NULL,
     version    text NOT NULL,
     kinds      text[],                         -- null: every kind
+    endpoints  text[] NOT NULL,                -- that producers may name
     channels   text[] NOT NULL,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     seen_at    timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -57,7 +57,7 @@ let testAlertJSON =
         logger.logLevel = .trace
         await LogChannel(logger: logger).send(testAlert)
         let entries = log.entries.withLock { $0 }
-        #expect(entries.map(\.level) == [.error] && entries.map(\.message) == ["Tasks became dead letters"])
+        #expect(entries.map(\.level) == [.error] && entries.map(\.message) == ["tasks became dead letters"])
         #expect(entries.first?.metadata["incident"] == "7" && entries.first?.metadata["endpoint"] == "crm")
         #expect(entries.first?.metadata.values.contains { "\($0)".contains("answered") } == false)
         #expect(entries.first?.metadata["task"] == "8e03978e-40d5-43e8-bc93-6894a57f9324")

@@ -100,6 +100,28 @@ import Testing
         }
     }
 
+    @Test func aKindThatNoRelayCanRunIsTold() async throws {
+        try await withOutbox { database in
+            try await enqueue(database, 0..<3, kind: "orphan")
+            try await enqueue(database, 0..<1, kind: "young")
+            _ = try await database.query("UPDATE outbox.ready SET enqueued_at = now() - interval '10 minutes' WHERE kind = 'orphan'")
+            let channel = Channel()
+            try await withRelay(database, [rejecting()], alerts: [channel]) { _ in
+                await channel.told.wait(for: 1)
+            }
+            #expect(channel.told.values.map(\.kind) == ["orphan"])
+            #expect(channel.told.values[0].subject == .unhandled)
+            let untouched = try await database.count("SELECT count(*) FROM outbox.tasks WHERE attempt = 0")
+            #expect(untouched == 4)
+            // a relay that can run it closes the incident
+            try await withRelay(database, [Handler(kind: "orphan") { _, _ in try await Gate().pass() }]) { _ in
+                try await eventually {
+                    try await database.count("SELECT count(*) FROM outbox.incidents WHERE resolved_at IS NOT NULL") == 1
+                }
+            }
+        }
+    }
+
     @Test func differentCausesAreDifferentIncidents() async throws {
         try await withOutbox { database in
             let channel = Channel()

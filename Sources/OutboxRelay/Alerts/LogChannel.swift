@@ -34,6 +34,9 @@ public struct LogChannel: AlertChannel {
         ]
         if let endpoint = alert.endpoint { metadata["endpoint"] = "\(endpoint)" }
         if let task = alert.sampleTaskID { metadata["task"] = "\(task)" }
-        logger.error("Tasks became dead letters", metadata: metadata)
+        switch alert.subject {
+        case .deadLetter: logger.error("tasks became dead letters", metadata: metadata)
+        case .unhandled: logger.error("tasks wait, and no relay can run them", metadata: metadata)
+        }
     }
 }
