@@ -225,4 +225,86 @@ import Testing
         #expect(firsts.count(where: { $0 == urgent }) > firsts.count(where: { $0 == lazy }) * 4)
         #expect(firsts.contains(lazy), "ageing: low priorities come forward now and then")
     }
+
+    /// Whatever happens, a wake that the engine asked for leads to a command or to a later wake: it never spins.
+    @Test(arguments: [UInt64](0..<200)) func neverAsksToBeWokenInVain(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        var engine = engine {
+            $0.capacity = Int.random(in: 1...4, using: &random)
+            $0.lease = .seconds(3)
+            $0.kinds["k"]?.timeout = .seconds(2)
+        }
+        let suspects = LaneKey(slot: 0, name: "5:default:!")
+        var now = Duration.zero
+        var seq: Int64 = 0
+        var running: [Int64] = []
+        var sent: Exchange?
+        var renewals: [Int64]?
+
+        func take(_ commands: [Command]) {
+            for command in commands {
+                switch command {
+                case .exchange(let exchange): sent = exchange
+                case .start(let task): running.append(task.hold.seq)
+                case .renew(let holds): renewals = holds.map(\.seq)
+                default: break
+                }
+            }
+        }
+        take(engine.handle(.woke, at: now))
+        for _ in 0..<400 {
+            switch Int.random(in: 0..<8, using: &random) {
+            case 0..<3:
+                guard let wake = engine.nextWake else { continue }
+                now = max(now, wake)
+                let commands = engine.handle(.woke, at: now)
+                take(commands)
+                if commands.isEmpty, let next = engine.nextWake { #expect(next > now, "woken in vain at \(now)") }
+            case 3, 4:
+                guard let exchange = sent else { continue }
+                sent = nil
+                now += .milliseconds(Int64.random(in: 0...20, using: &random))
+                if Int.random(in: 0..<6, using: &random) == 0 {
+                    take(engine.handle(.exchangeFailed(unknown: Bool.random(using: &random)), at: now))
+                    continue
+                }
+                var answer = Answer(settled: exchange.succeeded.map(\.seq) + exchange.failed.map(\.hold.seq))
+                if let round = exchange.round {
+                    answer.news = news(Bool.random(using: &random) ? [lane, suspects] : [lane])
+                    for _ in 0..<Int.random(in: 0...max(round.total, 0), using: &random) {
+                        seq += 1
+                        let isForSuspect = round.asks.allSatisfy(\.lane.runsAlone) && !round.asks.isEmpty
+                        answer.claimed.append(claimed(seq, lane: isForSuspect ? suspects : lane))
+                    }
+                }
+                take(engine.handle(.answered(answer), at: now))
+            case 5:
+                guard let index = running.indices.randomElement(using: &random) else { continue }
+                let outcomes: [Outcome] = [
+                    .succeeded, .released, .retry(Failure(type: "t", message: "m")), .rejected(Failure(type: "t", message: "m")),
+                    .completed(orElse: .released),
+                ]
+                take(engine.handle(.finished(seq: running.remove(at: index), outcomes.randomElement(using: &random) ?? .succeeded), at: now))
+            case 6:
+                guard let asked = renewals else { continue }
+                renewals = nil
+                take(engine.handle(Bool.random(using: &random) ? .renewed(asked.filter { $0 % 3 != 0 }) : .renewalFailed, at: now))
+            default:
+                now += .milliseconds(Int64.random(in: 0...1500, using: &random))
+            }
+        }
+        take(engine.handle(.stop(grace: .seconds(1)), at: now))
+        for _ in 0..<200 where engine.nextWake != nil {
+            if sent != nil {
+                sent = nil
+                take(engine.handle(.exchangeFailed(unknown: true), at: now))
+            } else if let wake = engine.nextWake {
+                now = max(now, wake)
+                let commands = engine.handle(.woke, at: now)
+                take(commands)
+                if commands.isEmpty, let next = engine.nextWake { #expect(next > now, "woken in vain at \(now)") }
+            }
+        }
+        #expect(engine.nextWake == nil, "a stop ends")
+    }
 }

@@ -38,7 +38,7 @@ extension Engine {
             let asks = suspects.map { Round.Ask(lane: $0, floor: 0, limit: 1, ceiling: .max) }
             return Round(asks: asks, total: 1, discover: false, promote: nil, rescue: false, isForSuspect: true)
         }
-        let total = alone.isNormal ? min(free, settings.batch) : 0
+        let total = canClaim ? min(free, settings.batch) : 0
         let sweeps = now >= nextSweep
         let promotes = now >= nextPromotion
         let polls = total > 0 ? expectsMore || now >= nextPoll : promotes

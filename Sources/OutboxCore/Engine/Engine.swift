@@ -80,6 +80,9 @@ package struct Engine: Sendable {
     /// How many more tasks may be started.
     var free: Int { max(0, settings.capacity - running.count) }
 
+    /// Whether ordinary tasks may be claimed; otherwise a round is for upkeep alone, which has its own times.
+    var canClaim: Bool { free > 0 && alone.isNormal }
+
     /// When the engine wants `woke` at the latest; `nil` while it waits for another event.
     package var nextWake: Duration? {
         if hasStopped { return nil }
@@ -87,7 +90,7 @@ package struct Engine: Sendable {
         func consider(_ time: Duration) { next = min(next ?? time, time) }
         if let stopAt { consider(hasCancelledAll ? giveUpAt(stopAt) : stopAt) }
         if exchange == nil {
-            if stopAt == nil { consider(max(nextExchange, min(nextPoll, nextSweep))) }
+            if stopAt == nil { consider(max(nextExchange, min(nextSweep, canClaim ? nextPoll : nextPromotion))) }
             if pending.settlements > 0 { consider(nextExchange) }
         }
         return next
