@@ -307,4 +307,14 @@ import Testing
         }
         #expect(engine.nextWake == nil, "a stop ends")
     }
+
+    @Test func aStopThatWaitsForItsLastExchangeDoesNotLoop() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.stop(grace: .zero), at: .milliseconds(1))
+        _ = engine.handle(.woke, at: .seconds(30))
+        #expect(engine.nextWake == nil, "only the exchange's end can end the stop")
+        let end = engine.handle(.exchangeFailed(unknown: true), at: .seconds(31))
+        #expect(end.contains { if case .stopped = $0 { true } else { false } })
+    }
 }
