@@ -317,4 +317,14 @@ import Testing
         let end = engine.handle(.exchangeFailed(unknown: true), at: .seconds(31))
         #expect(end.contains { if case .stopped = $0 { true } else { false } })
     }
+
+    @Test func aStopDoesNotForgetThatATaskWasAcknowledgedBefore() throws {
+        var engine = engine { $0.kinds["k"]?.acknowledgesEarly = true }
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.stop(grace: .seconds(1)), at: .milliseconds(1))
+        var mayHaveRun = claimed(1, attempt: 2, crashed: 1)
+        mayHaveRun.acknowledged = true
+        let late = engine.handle(.answered(Answer(claimed: [mayHaveRun, claimed(2)], news: news([lane]))), at: .milliseconds(2))
+        #expect(try #require(exchange(in: late)).failed.map(\.target) == [.dead(.interrupted), .ready])
+    }
 }

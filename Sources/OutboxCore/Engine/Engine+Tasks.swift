@@ -7,8 +7,8 @@ extension Engine {
     mutating func begin(_ task: Claimed, leasedAt: Duration, at now: Duration, _ commands: inout [Command]) {
         // never claimed, by the claim's filter; if it was all the same, its lease brings it back
         guard let kind = kinds.number(of: task) else { return }
-        guard stopAt == nil else { return move(task, to: .ready, kind: kind) }
         let policy = kinds.policy(kind)
+        // before anything else: giving it back would forget that it may have run
         if task.acknowledged {
             let failure = Failure(
                 type: "interrupted",
@@ -16,6 +16,7 @@ extension Engine {
             )
             return move(task, to: .dead(.interrupted), because: failure, kind: kind)
         }
+        guard stopAt == nil else { return move(task, to: .ready, kind: kind) }
         if let expiresIn = task.expiresIn, expiresIn <= .zero {
             return move(
                 task, to: .dead(.expired), because: Failure(type: "expired", message: "it was not done before it expired"),
