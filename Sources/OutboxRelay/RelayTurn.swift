@@ -31,7 +31,6 @@ struct RelayTurn {
     mutating func handle(_ messages: [RelayMessage], in group: inout DiscardingTaskGroup) {
         var events: [Event] = []
         events.reserveCapacity(messages.count)
-        var settled: [Int64] = []
         for message in messages {
             switch message {
             case .event(let event):
@@ -47,7 +46,6 @@ struct RelayTurn {
                     tasks[claim.hold.seq] = task
                     if let endpoint = claim.endpoint { endpoints[claim.hold.seq] = endpoint }
                 }
-                settled += answer.settled
                 events.append(.answered(answer))
             case .exchanged(.failed(let error, let mayBeExecuted)):
                 noteFailure(error)
@@ -58,8 +56,6 @@ struct RelayTurn {
             }
         }
         for command in engine.handle(events, at: now) { perform(command, in: &group) }
-        // after the commands, of which a dead letter's hook still needs its task
-        for seq in settled { forget(seq) }
         armTimer(in: &group)
     }
 
@@ -98,6 +94,8 @@ struct RelayTurn {
             noteDeadLetter(seq, reason, failure)
         case .report(let report):
             note(report)
+        case .forget(let seq):
+            forget(seq)
         case .stopped(let unsettled):
             unsettledAtStop = unsettled
         }
@@ -193,7 +191,6 @@ struct RelayTurn {
         }
         if let kind { metadata["kind"] = "\(kind)" }
         loop.logger.log(level: level, message, metadata: metadata)
-        if case .fenced(let seq, _) = report { forget(seq) }
     }
 
     // MARK: - The end

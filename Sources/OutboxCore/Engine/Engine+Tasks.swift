@@ -6,7 +6,7 @@
 extension Engine {
     mutating func begin(_ task: Claimed, leasedAt: Duration, at now: Duration, _ commands: inout [Command]) {
         // never claimed, by the claim's filter; if it was all the same, its lease brings it back
-        guard let kind = kinds.number(of: task) else { return }
+        guard let kind = kinds.number(of: task) else { return commands.append(.forget(seq: task.hold.seq)) }
         let policy = kinds.policy(kind)
         // before anything else: giving it back would forget that it may have run
         if task.acknowledged {
@@ -63,7 +63,7 @@ extension Engine {
             move(task.claimed, to: .dead(.rejected), because: failure, charged: true, kind: task.kind, took: now - task.startedAt)
         case .released:
             switch task.cancelled?.reason {
-            case .leaseLost: break  // another attempt has it, or will have it
+            case .leaseLost: commands.append(.forget(seq: seq))  // another attempt has it, or will have it
             case .stopping: giveBack(task, at: now)
             case .timedOut, nil: fail(task, timeout(of: task), after: nil, charged: true, at: now)
             }
@@ -138,7 +138,8 @@ extension Engine {
         for (move, kind) in zip(sent.failed, sent.kindsOfFailed) {
             let wasUncertain = !uncertain.isEmpty && uncertain.remove(move.hold.seq) != nil
             let wasCompleted = !completed.isEmpty && completed.remove(move.hold.seq) != nil
-            if accepted?.contains(move.hold.seq) ?? true {
+            // refused after a lost reply: that exchange settled it, unless the handler's own transaction did
+            if accepted?.contains(move.hold.seq) ?? true || wasUncertain && !wasCompleted {
                 switch move.target {
                 case .later: kinds.count(kind, \.retried)
                 case .dead(let reason):
@@ -146,9 +147,11 @@ extension Engine {
                     if let failure = move.failure { commands.append(.buried(seq: move.hold.seq, reason, failure)) }
                 case .ready: kinds.count(kind, \.released)
                 }
+                commands.append(.forget(seq: move.hold.seq))
             } else if wasCompleted {
                 kinds.countSucceeded(kind)
-            } else if !wasUncertain {
+                commands.append(.forget(seq: move.hold.seq))
+            } else {
                 noteFenced(move.hold.seq, kind: kind, &commands)
             }
         }
@@ -157,5 +160,6 @@ extension Engine {
     private mutating func noteFenced(_ seq: Int64, kind: Int, _ commands: inout [Command]) {
         kinds.count(kind, \.fenced)
         commands.append(.report(.fenced(seq: seq, kind: kinds.names[kind])))
+        commands.append(.forget(seq: seq))
     }
 }

@@ -167,6 +167,8 @@ package enum Command: Sendable {
     /// A task has become a dead letter.
     case buried(seq: Int64, DeathReason, Failure)
     case report(Report)
+    /// Nothing more will be said of a task that did not succeed: what is kept of it can go.
+    case forget(seq: Int64)
     /// Everything is settled, or cannot be settled any more: `unsettled` leases are left to expire.
     case stopped(unsettled: Int)
 }
