@@ -37,7 +37,7 @@ struct RelayLoop: Sendable {
             while turn.unsettledAtStop == nil {
                 turn.handle(await mailbox.take(), in: &group)
             }
-            await turn.awaitHandlers()
+            await turn.awaitHooks()
             await turn.sayGoodbye()
             group.cancelAll()
             return turn.unsettledAtStop ?? 0

@@ -14,7 +14,7 @@ struct RelayTurn {
     private var tasks: [Int64: ClaimedTask] = [:]
     private var endpoints: [Int64: String] = [:]
     private var runs: [Int64: HandlerRun] = [:]
-    private var hooks: [Task<Void, Never>] = []
+    private let hooks = HookRuns()
     private var wakeAt: Duration?
     private var isDelivering = false
     private var lastHeartbeat: Duration?
@@ -166,8 +166,7 @@ struct RelayTurn {
                 "error": "\(failure.type)",
             ])
         guard let hook = loop.handlers.handler(kind: task.kind, endpoint: endpoints[seq])?.onDeadLetter else { return }
-        hooks.removeAll(where: \.isCancelled)
-        hooks.append(Task { await hook(task, reason, failure) })
+        hooks.run { await hook(task, reason, failure) }
     }
 
     private mutating func note(_ report: Report) {
@@ -195,15 +194,9 @@ struct RelayTurn {
 
     // MARK: - The end
 
-    /// Waits for the handlers that are about to return, and for the hooks; those that ignore their cancellation are left.
-    mutating func awaitHandlers() async {
-        let hooks = self.hooks
-        await withTaskGroup { group in
-            group.addTask { for hook in hooks { await hook.value } }
-            group.addTask { try? await Task.sleep(for: .seconds(5)) }
-            await group.next()
-            group.cancelAll()
-        }
+    /// Waits for the hooks as long as for cancelled handlers; those that do not return are left.
+    func awaitHooks() async {
+        await hooks.wait(atMost: loop.settings.cancellationGrace)
     }
 
     mutating func sayGoodbye() async {

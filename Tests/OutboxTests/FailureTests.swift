@@ -232,4 +232,20 @@ import Testing
                 "the dead letter's history stays, although its replay succeeded")
         }
     }
+
+    @Test(.timeLimit(.minutes(1))) func aHookThatDoesNotReturnDoesNotHoldTheRelaysEnd() async throws {
+        try await withOutbox { database in
+            let hooked = Recorder<Void>()
+            let release = Gate()
+            let handler = Handler(kind: "k") { _, _ in throw Reject("no") }.onDeadLetter { _, _, _ in
+                hooked.record(())
+                await Task { try? await release.pass() }.value  // deaf to cancellation
+            }
+            try await withRelay(database, [handler]) { _ in
+                try await enqueue(database)
+                await hooked.wait(for: 1)
+            }
+            release.open()
+        }
+    }
 }
