@@ -209,6 +209,29 @@ import Testing
         }
     }
 
+    @Test func aRowThatSomebodyHasLockedDoesNotCostTheLeasesOfOthers() async throws {
+        try await withOutbox { database in
+            try await enqueue(database, 3)
+            try await claimAndVanish(database, lease: "30 seconds")
+            let holder = try await database.connect()
+            try await holder.run(["BEGIN"])
+            try await holder.run(["SELECT outbox.complete_v1(slot, lane, seq, attempt) FROM outbox.ready ORDER BY seq LIMIT 1"])
+            func renew() async throws -> Int {
+                try await database.count(
+                    """
+                    SELECT cardinality(ARRAY(SELECT outbox.renew_v1(array_agg(slot), array_agg(lane), array_agg(seq),
+                        array_agg(attempt), '1 minute') FROM outbox.ready))
+                    """)
+            }
+            #expect(try await renew() == 3, "whoever has it locked, nobody can take it before its lease ends")
+            let renewed = try await database.count("SELECT count(*) FROM outbox.ready WHERE lease_until > now() + interval '50 seconds'")
+            #expect(renewed == 2)
+            try await holder.run(["COMMIT"])
+            #expect(try await renew() == 2)
+            await holder.close()
+        }
+    }
+
     @Test func stoppingFinishesWhatItCanAndGivesTheRestBackUncharged() async throws {
         try await withOutbox { database in
             let started = Recorder<Int>()
