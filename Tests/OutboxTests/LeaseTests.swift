@@ -232,6 +232,36 @@ import Testing
         }
     }
 
+    @Test func aRenewalDoesNotWaitBehindUpkeep() async throws {
+        try await withOutbox { database in
+            // whatever upkeep does first, it waits here
+            let holder = try await database.connect()
+            try await holder.run(["BEGIN"])
+            try await holder.run(["LOCK TABLE outbox.relays"])
+            let seen = Recorder<Int>()
+            let cancelled = Recorder<Void>()
+            let gate = Gate()
+            let handler = Handler(kind: "k") { _, context in
+                seen.record(context.attempt)
+                do { try await gate.pass() } catch {
+                    cancelled.record(())
+                    throw error
+                }
+            }
+            try await enqueue(database)
+            try await withRelay(database, [handler]) { _ in
+                await seen.wait(for: 1)
+                _ = try await database.query("SELECT pg_sleep(2)")
+                gate.open()
+                try await eventually { try await database.tasksLeft() == 0 }
+                try await holder.run(["ROLLBACK"])
+            }
+            await holder.close()
+            #expect(seen.values == [1])
+            #expect(cancelled.values.isEmpty)
+        }
+    }
+
     @Test func stoppingFinishesWhatItCanAndGivesTheRestBackUncharged() async throws {
         try await withOutbox { database in
             let started = Recorder<Int>()

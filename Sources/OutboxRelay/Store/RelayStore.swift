@@ -8,8 +8,9 @@ internal import PostgresClient
 
 /// The relay's side of the database: the only place of this target that speaks SQL.
 ///
-/// Two connections: one for claims and settlements, one for everything else, so that a renewal never waits behind a
-/// claim. Every call has a deadline, after which it is cancelled on the server.
+/// Three connections at most: for claims and settlements, for upkeep and alerts, and for leases, which cannot wait behind
+/// anything; the last is opened when the first lease is to be renewed. Every call has a deadline, after which it is
+/// cancelled on the server.
 struct RelayStore: Sendable {
     let relay: RelayIdentity
     let schema: Schema
@@ -21,6 +22,7 @@ struct RelayStore: Sendable {
     let logger: Logger
     private let work: Line
     private let upkeep: Line
+    private let leases: Line
 
     init(
         database: DatabaseConfiguration, relay: RelayIdentity, scope: ClaimScope, channels: [String],
@@ -39,11 +41,13 @@ struct RelayStore: Sendable {
         let timeout = max(.seconds(2), min(.seconds(15), configuration.lease / 2))
         work = Line(database, timeout: timeout)
         upkeep = Line(database, timeout: timeout)
+        leases = Line(database, timeout: timeout)
     }
 
     func close() async {
         await work.close()
         await upkeep.close()
+        await leases.close()
     }
 
     // MARK: - The exchange
@@ -120,7 +124,7 @@ struct RelayStore: Sendable {
 
     /// The seq of each lease that was renewed.
     func renew(_ holds: [Hold]) async throws -> [Int64] {
-        try await upkeep.run([renewal(of: holds)])[0].seqs()
+        try await leases.run([renewal(of: holds)])[0].seqs()
     }
 
     func heartbeat(_ done: [String: Tally], isStopping: Bool) async throws {
