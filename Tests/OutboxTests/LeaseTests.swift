@@ -262,6 +262,58 @@ import Testing
         }
     }
 
+    @Test func aRowThatSomebodyHasLockedDoesNotHoldUpTheSettlementsOfOthers() async throws {
+        try await withOutbox { database in
+            let done = Recorder<Void>()
+            let holder = try await database.connect()
+            try await holder.run(["BEGIN"])
+            let handler = Handler(kind: "k") { task, _ in
+                if task.payload.isEmpty {
+                    // somebody's transaction that completed the task and does not end
+                    try await holder.run(["SELECT outbox.complete_v1(slot, lane, seq, attempt) FROM outbox.ready WHERE payload = ''"])
+                }
+                done.record(())
+            }
+            var configuration = RelayConfiguration.quick
+            configuration.lease = .seconds(60)
+            try await withRelay(database, [handler], configuration: configuration) { _ in
+                try await database.transaction { transaction in
+                    for payload in [[], [1], [2]] as [[UInt8]] { try await transaction.enqueue(kind: "k", payload: payload) }
+                }
+                await done.wait(for: 3)
+                try await eventually { try await database.tasksLeft() == 1 }
+                try await database.transaction { try await $0.enqueue(kind: "k", payload: [3]) }
+                await done.wait(for: 4)
+            }
+            try await holder.run(["COMMIT"])
+            #expect(try await database.tasksLeft() == 0)
+            await holder.close()
+        }
+    }
+
+    @Test func settlementsWaitForAFunctionThatIsMissingForAMoment() async throws {
+        try await withOutbox { database in
+            let seen = Recorder<Int>()
+            let gate = Gate()
+            let handler = Handler(kind: "k") { _, context in
+                seen.record(context.attempt)
+                try await gate.pass()
+            }
+            try await enqueue(database)
+            var configuration = RelayConfiguration.quick
+            configuration.lease = .seconds(60)
+            try await withRelay(database, [handler], configuration: configuration) { _ in
+                await seen.wait(for: 1)
+                _ = try await database.query("ALTER FUNCTION outbox.settle_v1 RENAME TO settle_v0")
+                gate.open()
+                _ = try await database.query("SELECT pg_sleep(0.5)")
+                _ = try await database.query("ALTER FUNCTION outbox.settle_v0 RENAME TO settle_v1")
+                try await eventually { try await database.tasksLeft() == 0 }
+            }
+            #expect(seen.values == [1])
+        }
+    }
+
     @Test func stoppingFinishesWhatItCanAndGivesTheRestBackUncharged() async throws {
         try await withOutbox { database in
             let started = Recorder<Int>()

@@ -68,7 +68,7 @@ struct RelayStore: Sendable {
                 attempts += 1
                 // a deadlock or serialization failure rolled back and says: again
                 if error.sqlState?.asksForRetry == true, attempts < 3 { continue }
-                if error.code == .server, !error.isTransient, exchange.settlements > 0 {
+                if exchange.settlements > 0, error.isOfOneSettlement {
                     return await sendSettlementsOneByOne(exchange, after: error)
                 }
                 return .failed(error, mayBeExecuted: error.leavesExecutionOpen)
@@ -98,8 +98,9 @@ struct RelayStore: Sendable {
         return .answered(answer, tasks)
     }
 
-    /// The server refused the batch for a reason that will not pass, so one of its settlements is at fault: it must not
-    /// hold up the others. It is left to its lease, which counts as a crash, so that it ends as a dead letter in the end.
+    /// The server refused the batch, and one of its settlements is at fault: it cannot be recorded, or somebody holds its
+    /// row, as a handler's transaction that completed the task and does not end. It must not hold up the others, so it is
+    /// left to its lease: that counts as a crash, and the task ends as a dead letter if it goes on like this.
     private func sendSettlementsOneByOne(_ exchange: Exchange, after error: PostgresError) async -> Result {
         logger.error("settlements were refused; sending them one by one", metadata: ["error": "\(error)"])
         var answer = Answer()
@@ -108,7 +109,7 @@ struct RelayStore: Sendable {
         for (seq, statement) in statements {
             do {
                 answer.settled += try await work.run([statement])[0].seqs()
-            } catch let error as PostgresError where error.code == .server && !error.isTransient {
+            } catch let error as PostgresError where error.isOfOneSettlement {
                 logger.critical(
                     "a settlement cannot be recorded; the task is left to its lease",
                     metadata: ["seq": "\(seq)", "error": "\(error)"])
@@ -183,6 +184,12 @@ extension PostgresError {
         // an error that the server answered with rolled the transaction back, unless the session ended with it
         if code == .server { return !isConnectionUsable }
         return true
+    }
+
+    /// Whether one settlement of a batch is at fault, and not the database as it is now: a function that is missing or
+    /// may not be called (class 42) is missing for all, and comes back.
+    var isOfOneSettlement: Bool {
+        code == .server && (!isTransient && sqlState?.classCode != "42" || sqlState == .lockNotAvailable)
     }
 
     /// An error of another type, which nothing here is known to throw.
