@@ -67,6 +67,12 @@ extension EnqueueOptions {
         guard (0...9).contains(priority) else {
             throw refuse("priority", "must be 0 (first) to 9 (last)", "leave it out for 5")
         }
+        if case .at(let date) = start, !Names.isTime(date) {
+            throw refuse("run_at", "must be a finite time", "a time in the past means at once")
+        }
+        if let expiresAt, !Names.isTime(expiresAt) {
+            throw refuse("expires_at", "must be a finite time", "leave it out for a task that never expires")
+        }
         if case .after(let delay) = start, delay < .zero || delay > .seconds(315_576_000) {
             throw refuse("delay", "must not be negative, and at most ten years", "leave it out to run at once")
         }
@@ -109,6 +115,9 @@ package enum Names {
                     }
             }
     }
+
+    /// Whether Postgres can hold the time: years -4712 to 294275.
+    static func isTime(_ date: Date) -> Bool { (-210_866_803_200.0...9_224_286_480_000.0).contains(date.timeIntervalSince1970) }
 
     static func isKey(_ text: String) -> Bool {
         (1...255).contains(text.utf8.count)

@@ -41,6 +41,15 @@ import Testing
         Refused("priority", "'a.b', '', priority => -1") { try task(.init(priority: -1)) },
         Refused("delay", "'a.b', '', delay => '-1 second'") { try task(.init(start: .after(.seconds(-1)))) },
         Refused("delay", "'a.b', '', delay => '11 years'") { try task(.init(start: .after(.seconds(11 * 366 * 86400)))) },
+        Refused("run_at", "'a.b', '', run_at => 'infinity'") {
+            try task(.init(start: .at(Date(timeIntervalSince1970: .infinity))))
+        },
+        Refused("expires_at", "'a.b', '', expires_at => 'infinity'") {
+            try task(.init(expiresAt: Date(timeIntervalSince1970: .infinity)))
+        },
+        Refused("expires_at", "'a.b', '', expires_at => '-infinity'") {
+            try task(.init(expiresAt: Date(timeIntervalSince1970: .nan)))
+        },
         Refused("endpoint", "'a.b', '', endpoint => 'a b'") { try task(.init(endpoint: "a b")) },
         Refused("max_attempts", "'a.b', '', max_attempts => 0") { try task(.init(maxAttempts: 0)) },
         Refused("idempotency_key", "'a.b', '', idempotency_key => ''") { try task(.init(idempotencyKey: "")) },

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
+import FoundationEssentials
 import Outbox
 import OutboxRelay
 import Testing
@@ -177,6 +178,21 @@ import Testing
         outOfBounds.lease = .milliseconds(10)
         #expect(throws: RelayError.self) {
             _ = try Relay(database: configuration, handlers: [Handler(kind: "k") { _, _ in }], configuration: outOfBounds)
+        }
+    }
+
+    @Test func noExpiryKeepsALaneFromBeingClaimed() async throws {
+        try await withOutbox { database in
+            let seen = Recorder<Int>()
+            try await database.transaction { transaction in
+                try await transaction.enqueue(Charge(order: 1))
+                try await transaction.enqueue(Charge(order: 2), options: EnqueueOptions(expiresAt: Date(timeIntervalSince1970: 9_224_000_000_000)))
+                try await transaction.enqueue(Charge(order: 3))
+            }
+            // enqueue refuses it; should it come to be there all the same, it must not stop the others
+            _ = try await database.query("UPDATE outbox.ready SET expires_at = 'infinity' WHERE payload = '{\"order\":1}'")
+            try await withRelay(database, [Handler(Charge.self) { task, _ in seen.record(task.order) }]) { _ in await seen.wait(for: 3) }
+            #expect(Set(seen.values) == [1, 2, 3])
         }
     }
 }
