@@ -204,6 +204,10 @@ import Testing
                 try await enqueue(database)
                 await states.wait(for: 1)
             }
+            #expect(
+                try await database.count("SELECT sum(count)::bigint FROM outbox.statistics WHERE outcome = 'fenced'") == 1,
+                "a refused settlement is counted as such, not as a success")
+            #expect(try await database.count("SELECT count(*) FROM outbox.statistics WHERE outcome = 'succeeded'") == 0)
             #expect(states.values == [SQLState(rawValue: "OB001")])
             #expect(try await database.count("SELECT count(*) FROM ledger") == 0)
         }

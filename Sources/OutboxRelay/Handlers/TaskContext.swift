@@ -51,8 +51,15 @@ public struct TaskContext: Sendable {
     ///
     /// - Throws: ``PostgresError`` with SQLSTATE `OB001` if the lease is lost: let the transaction roll back.
     public func complete(in transaction: Transaction) async throws {
+        let hadCompleted = state.hasCompleted
         let completion = completion()
-        _ = try await transaction.query(Statement(completion.text, binds: completion.parameters.map(\.bind)))
+        do {
+            _ = try await transaction.query(Statement(completion.text, binds: completion.parameters.map(\.bind)))
+        } catch {
+            // the transaction cannot commit with it: this was no completion, and a refusal later is a surprise
+            if !hadCompleted { state.forgetCompletion() }
+            throw error
+        }
     }
 
     /// The statement that does the same, for any Postgres driver: run it in *your* transaction. If the lease is lost it
@@ -89,4 +96,5 @@ final class RunState: Sendable {
     var hasCompleted: Bool { state.withLock { $0.hasCompleted } }
     func cancel(_ reason: Cancellation) { state.withLock { $0.cancellation = reason } }
     func noteCompletion() { state.withLock { $0.hasCompleted = true } }
+    func forgetCompletion() { state.withLock { $0.hasCompleted = false } }
 }
