@@ -203,6 +203,34 @@ import Testing
         }
     }
 
+    /// Relays lock incidents in the order of their keys. Whoever resolves dead letters must do the same, or the two wait for
+    /// each other.
+    @Test func replayLocksIncidentsInTheOrderInWhichRelaysDo() async throws {
+        try await withOutbox { database in
+            _ = try await database.query(
+                """
+                WITH n AS (
+                    INSERT INTO outbox.incidents (group_key, kind, fingerprint, error_type, error_message, sample, count, open)
+                    SELECT key, 'k', 'f', 't', 'm', gen_random_uuid(), 1, 1 FROM unnest('{b,a}'::text[]) key RETURNING number)
+                INSERT INTO outbox.dead (id, reason, incident, error_type, error_message, enqueued_at, attempt, charged, crashed,
+                    replays, lane, kind, payload)
+                SELECT gen_random_uuid(), 'rejected', number, 't', 'm', now(), 1, 1, 0, 0, '5:default', 'k', '' FROM n
+                """)
+            let relay = try await database.connect()
+            try await relay.run(["BEGIN"])
+            try await relay.run(["UPDATE outbox.incidents SET last_at = now() WHERE group_key = 'a'"])
+            let operation = Task { try await database.count("SELECT count(*) FROM outbox.replay(ARRAY[1, 2]::bigint[])") }
+            try await eventually {
+                try await database.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == 1
+            }
+            // it waits for the first, and so it must not hold the second
+            try await relay.run(["UPDATE outbox.incidents SET last_at = now() WHERE group_key = 'b'"])
+            try await relay.run(["COMMIT"])
+            #expect(try await operation.value == 2)
+            await relay.close()
+        }
+    }
+
     @Test func aReplayedDeadLetterRunsWithTheSameKeyAHigherAttemptAndANewBudget() async throws {
         try await withOutbox { database in
             let seen = Recorder<(attempt: Int, key: String)>()
