@@ -434,15 +434,16 @@ BEGIN
         FROM lanes_v1('{}', '{}') l CROSS JOIN LATERAL (
             SELECT r.kind, r.endpoint, r.id, coalesce(r.due_at, r.enqueued_at) AS since FROM ready r
             WHERE r.slot = l.slot AND r.lane = l.lane AND r.relay IS NULL ORDER BY r.seq LIMIT 500) r
-        WHERE r.since < clock_timestamp() - after
         GROUP BY r.kind, r.endpoint
-    ), found AS MATERIALIZED (
+    ), unhandled AS MATERIALIZED (
         SELECT w.*, encode(sha256(convert_to(concat_ws(E'\x1f', 'unhandled', w.kind, w.endpoint), 'UTF8')), 'hex') AS group_key
         FROM waiting w
         WHERE NOT EXISTS (
             SELECT FROM relays a
             WHERE a.stopped_at IS NULL AND a.seen_at > clock_timestamp() - interval '3 minutes'
               AND CASE WHEN w.endpoint IS NULL THEN a.kinds IS NULL OR w.kind = ANY (a.kinds) ELSE w.endpoint = ANY (a.endpoints) END)
+    ), found AS MATERIALIZED (
+        SELECT u.* FROM unhandled u WHERE u.since < clock_timestamp() - after
     ), opened AS (
         INSERT INTO incidents AS n (subject, group_key, kind, endpoint, fingerprint, error_type, error_message, sample, count, open)
         SELECT 'unhandled', f.group_key, f.kind, f.endpoint, 'unhandled', 'unhandled',
@@ -451,8 +452,9 @@ BEGIN
         ON CONFLICT (group_key) WHERE resolved_at IS NULL DO UPDATE SET last_at = clock_timestamp()
         RETURNING n.number
     ), closed AS (
+        -- whatever their age: relays with different patience would close and open in turn, and tell each time
         UPDATE incidents n SET resolved_at = clock_timestamp()
-        WHERE n.subject = 'unhandled' AND n.resolved_at IS NULL AND n.group_key NOT IN (SELECT f.group_key FROM found f)
+        WHERE n.subject = 'unhandled' AND n.resolved_at IS NULL AND n.group_key NOT IN (SELECT u.group_key FROM unhandled u)
     ), alerted AS (
         INSERT INTO alerts (incident, channel, due_at)
         SELECT o.number, channel, clock_timestamp() + group_wait

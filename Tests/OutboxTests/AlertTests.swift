@@ -122,6 +122,20 @@ import Testing
         }
     }
 
+    @Test func relaysWithDifferentPatienceDoNotTellInTurn() async throws {
+        try await withOutbox { database in
+            try await enqueue(database, 0..<1, kind: "orphan")
+            _ = try await database.query("UPDATE outbox.ready SET enqueued_at = now() - interval '2 minutes'")
+            for _ in 0..<3 {
+                for patience in ["1 minute", "5 minutes"] {
+                    _ = try await database.query("SELECT outbox.unhandled_v1(\(patience)::interval, '{log}', '0 seconds')")
+                }
+            }
+            #expect(try await database.count("SELECT count(*) FROM outbox.incidents WHERE resolved_at IS NULL") == 1)
+            #expect(try await database.count("SELECT count(*) FROM outbox.alerts") == 1)
+        }
+    }
+
     @Test func differentCausesAreDifferentIncidents() async throws {
         try await withOutbox { database in
             let channel = Channel()
