@@ -215,8 +215,8 @@ BEGIN
     END IF;
     current_slot := slot_at(clock_timestamp());
     alert_due := claim_v1.alerts IS NOT NULL AND EXISTS (
-        SELECT FROM alerts a WHERE a.due_at <= clock_timestamp() AND a.lease_until <= clock_timestamp()
-                               AND a.channel = ANY (claim_v1.alerts));
+        SELECT FROM alerts a WHERE a.due_at <= clock_timestamp() AND a.channel = ANY (claim_v1.alerts)
+          AND (a.lease_until <= clock_timestamp() OR a.lease_until > clock_timestamp() + interval '1 day'));
     RETURN NEXT;
 END $$;
 

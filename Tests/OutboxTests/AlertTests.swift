@@ -3,6 +3,7 @@
 
 import Outbox
 import OutboxRelay
+@testable import PostgresClient
 import Testing
 
 /// Dead letters are told, grouped by cause, at least once, by any relay.
@@ -170,12 +171,18 @@ import Testing
                 try await enqueue(database, 0..<1)
                 try await eventually { !silent.refused.values.isEmpty }
             }
-            // as if the relay had been killed while it sent: claimed, and its lease over
-            _ = try await database.query(
-                "UPDATE outbox.alerts SET due_at = now(), attempt = attempt + 1, relay = gen_random_uuid(), lease_until = now()")
-            let channel = Channel()
-            try await withRelay(database, [rejecting()], alerts: [channel]) { _ in await channel.told.wait(for: 1) }
-            #expect(channel.told.values.map(\.count) == [1])
+            // as if the relay had been killed while it sent: claimed, and its lease over; or the clock set back since
+            for lease in ["now()", "now() + interval '2 days'"] {
+                _ = try await database.query(
+                    Statement(
+                        """
+                        UPDATE outbox.alerts SET due_at = now(), told = 0, attempt = attempt + 1, relay = gen_random_uuid(),
+                            lease_until = \(lease)
+                        """, binds: []))
+                let channel = Channel()
+                try await withRelay(database, [rejecting()], alerts: [channel]) { _ in await channel.told.wait(for: 1) }
+                #expect(channel.told.values.map(\.count) == [1])
+            }
         }
     }
 
