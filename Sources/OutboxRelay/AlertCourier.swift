@@ -84,7 +84,7 @@ struct AlertCourier: Sendable {
             let isRecorded = try await store.callUpkeep(
                 "SELECT \(store.schema.quoted).settle_alert_v1($1, $2, $3, $4, $5, $6, $7)",
                 due.alert.incident, due.channel, due.attempt, due.alert.count,
-                failure.map { String($0.prefix(1000)) }, backoff, groupInterval
+                failure.map { RelayStore.storable($0, 1000) }, backoff, groupInterval
             )[0].decode(Bool.self, at: 0)
             if !isRecorded { logger.warning("another relay has the alert by now", metadata: ["incident": "\(due.alert.incident)"]) }
         } catch {

@@ -137,6 +137,22 @@ import Testing
         }
     }
 
+    @Test func whyAnAlertWasNotDeliveredIsRecordedWhateverItSays() async throws {
+        struct Odd: AlertChannel {
+            struct Down: Error, CustomStringConvertible { let description = "out\0put" }
+            let name = "odd"
+            func send(_ alert: Alert) async throws { throw Down() }
+        }
+        try await withOutbox { database in
+            try await withRelay(database, [rejecting()], alerts: [Odd()]) { _ in
+                try await enqueue(database, 0..<1)
+                try await eventually {
+                    try await database.count("SELECT count(*) FROM outbox.alerts WHERE failures = 1 AND last_error = 'out\u{2400}put'") == 1
+                }
+            }
+        }
+    }
+
     @Test func differentCausesAreDifferentIncidents() async throws {
         try await withOutbox { database in
             let channel = Channel()

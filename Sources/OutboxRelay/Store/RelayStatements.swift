@@ -75,7 +75,7 @@ extension RelayStore {
     }
 
     /// Text as Postgres can hold it, without NUL, cut to a number of characters.
-    private static func storable(_ text: String, _ most: Int) -> String {
+    static func storable(_ text: String, _ most: Int) -> String {
         let cut = String(text.prefix(most))
         return cut.utf8.contains(0) ? cut.replacing("\0", with: "\u{2400}") : cut
     }
