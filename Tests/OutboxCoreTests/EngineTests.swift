@@ -358,4 +358,38 @@ import Testing
         #expect(forgotten(engine.handle(.finished(seq: 4, .released), at: .seconds(12))) == [4])
         #expect(forgotten(engine.handle(.woke, at: .seconds(17))) == [5])
     }
+
+    @Test func aHandlerThatNeverReturnsDoesNotKeepSuspectsFromTheirTurn() throws {
+        var engine = engine { $0.kinds["k"]?.timeout = .seconds(1); $0.cancellationGrace = .seconds(1) }
+        let suspects = LaneKey(slot: 0, name: "5:default:!")
+        var now = Duration.zero
+        _ = engine.handle(.woke, at: now)
+        var sent = exchange(in: engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane, suspects]))), at: now))
+        var turn: Round?
+        while turn == nil, now < .seconds(10) {
+            if let exchange = sent {
+                if exchange.round?.isForSuspect == true { turn = exchange.round }
+                let settled = exchange.failed.map(\.hold.seq)
+                sent = self.exchange(in: engine.handle(.answered(Answer(settled: settled, news: news())), at: now))
+            } else {
+                now = try #require(engine.nextWake)
+                sent = exchange(in: engine.handle(.woke, at: now))
+            }
+        }
+        #expect(turn?.asks.map(\.lane) == [suspects])
+    }
+
+    @Test func suspectsHaveTheirTurnBesideLongTasks() {
+        var alone = Solitude()
+        var now = Duration.zero
+        var turns = 0
+        // every ordinary task takes two minutes, and there is always another one as soon as claims are possible
+        var busyUntil = Duration.seconds(120)
+        while now < .seconds(3600), turns == 0 {
+            now += .seconds(1)
+            if alone.isNormal { busyUntil = max(busyUntil, now + .seconds(120)) }
+            if alone.advance(hasSuspects: true, isIdle: now >= busyUntil, at: now) { turns += 1 }
+        }
+        #expect(turns == 1)
+    }
 }

@@ -34,7 +34,9 @@ extension Engine {
 
     private mutating func nextRound(at now: Duration) -> Round? {
         let suspects = lanes.keys.filter(\.runsAlone)
-        if alone.advance(hasSuspects: !suspects.isEmpty, isIdle: running.isEmpty, at: now) {
+        // a handler that ignores its cancellation may never return: its task is settled, and nobody waits for it
+        let isIdle = running.values.allSatisfy(\.isAbandoned)
+        if alone.advance(hasSuspects: !suspects.isEmpty, isIdle: isIdle, at: now) {
             let asks = suspects.map { Round.Ask(lane: $0, floor: 0, limit: 1, ceiling: .max) }
             return Round(asks: asks, total: 1, discover: false, promote: nil, rescue: false, isForSuspect: true)
         }

@@ -9,7 +9,9 @@
 ///        └──────────────────────────────────────────────────────────── alone (one task)
 ///
 /// After each turn, ordinary tasks have as much time as the turn took, so that suspects take at most half of it; and a
-/// second at least if the turn found nothing, as when another relay is running the suspect.
+/// second at least if the turn found nothing, as when another relay is running the suspect. A turn for which the ordinary
+/// tasks do not return in time is given up, and the next waits twice as long: as attempts have timeouts, the suspects
+/// have their turn in the end.
 struct Solitude: Sendable {
     enum Phase: Sendable, Equatable {
         case normal
@@ -20,7 +22,10 @@ struct Solitude: Sendable {
     private var notBefore: Duration = .zero
     private var foundOne = false
     /// How long ordinary tasks may take to return before the turn is given up.
-    private let patience: Duration = .seconds(30)
+    private var patience = Self.firstPatience
+    private static let firstPatience: Duration = .seconds(30)
+    /// Twice the default timeout of a task: a bound on the time without claims that one suspect may cost.
+    private static let mostPatience: Duration = .seconds(600)
 
     var isNormal: Bool { phase == .normal }
 
@@ -38,9 +43,13 @@ struct Solitude: Sendable {
             }
             if isIdle {
                 phase = .alone(since: since)
+                patience = Self.firstPatience
                 return true
             }
-            if now - since > patience { end(since: since, at: now) }
+            if now - since > patience {
+                patience = min(patience * 2, Self.mostPatience)
+                end(since: since, at: now)
+            }
             return false
         case .alone(let since):
             if isIdle { end(since: since, at: now) }
