@@ -40,19 +40,21 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
         SELECT k.slot, k.lane COLLATE "C" FROM unnest(known_slots, known_lanes) k (slot, lane)
     ),
     gaps (slot, below, above) AS (
-        SELECT e.slot, e.lane, lead(e.lane) OVER (PARTITION BY e.slot ORDER BY e.lane) FROM edges e
+        -- behind the last one: beyond every lane, which begins with a digit. Both bounds are conditions of the index, since a
+        -- mere filter walks on to the end of the leaf where a gap is empty
+        SELECT e.slot, e.lane, lead(e.lane, 1, '~' COLLATE "C") OVER (PARTITION BY e.slot ORDER BY e.lane) FROM edges e
     ),
     hops (slot, lane, above) AS (
         SELECT g.slot, next.lane, g.above
         FROM gaps g CROSS JOIN LATERAL (
             SELECT r.lane FROM ready r
-            WHERE r.slot = g.slot AND r.lane > g.below AND (g.above IS NULL OR r.lane < g.above)
+            WHERE r.slot = g.slot AND r.lane > g.below AND r.lane < g.above
             ORDER BY r.lane LIMIT 1) next
         UNION ALL
         SELECT h.slot, next.lane, h.above
         FROM hops h CROSS JOIN LATERAL (
             SELECT r.lane FROM ready r
-            WHERE r.slot = h.slot AND r.lane > h.lane AND (h.above IS NULL OR r.lane < h.above)
+            WHERE r.slot = h.slot AND r.lane > h.lane AND r.lane < h.above
             ORDER BY r.lane LIMIT 1) next
     )
     SELECT h.slot, h.lane FROM hops h LIMIT most

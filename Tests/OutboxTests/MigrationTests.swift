@@ -144,6 +144,28 @@ import Testing
         FROM claimed WHERE id IS NOT NULL
         """
 
+    /// Between two known lanes there is mostly nothing: to find that out must not mean reading what comes behind them.
+    @Test func discoveryReadsNothingOfTheLanesThatAreKnown() async throws {
+        try await withOutbox { database in
+            let session = try await database.connect()
+            try await session.run(["BEGIN"])
+            try await session.run(
+                [
+                    """
+                    INSERT INTO outbox.ready (slot, id, lane, kind, payload)
+                    SELECT 0, gen_random_uuid(), CASE i WHEN 0 THEN '5:a' WHEN 1 THEN '5:c' ELSE '5:d' END, 'k', ''
+                    FROM generate_series(0, 2000) i
+                    """
+                ])
+            let found = try await session.run(["SELECT lane FROM outbox.lanes_v1('{0,0}', '{5:a,5:d}')"])
+            #expect(try found[0].map { try $0.decode(String.self, at: 0) } == ["5:c"])
+            let read = try await session.run(
+                ["SELECT sum(idx_tup_fetch)::int FROM pg_stat_xact_user_tables WHERE schemaname = 'outbox' AND relname LIKE 'ready%'"])
+            #expect(try read[0][0].decode(Int.self, at: 0) < 10)
+            await session.close()
+        }
+    }
+
     @Test func rolesMayDoWhatTheirNamesSayAndNothingElse() async throws {
         try await withOutbox { database in
             let suffix = String(UInt32.random(in: 0 ... .max), radix: 36)
