@@ -172,7 +172,15 @@ BEGIN
     IF claim_v1.discover IS NOT NULL THEN
         began := clock_timestamp();
         SELECT array_agg(f.slot), array_agg(f.lane) INTO found_slots, found_lanes
-        FROM lanes_v1(claim_v1.slots, claim_v1.lanes) f;
+        FROM lanes_v1(claim_v1.slots, claim_v1.lanes) f
+        -- For a lane of tasks that run alone a relay lets everything else come to its end: only if there is something for it
+        -- to claim there, or to rescue.
+        WHERE f.lane NOT LIKE '%:!' OR EXISTS (
+            SELECT FROM ready r
+            WHERE r.slot = f.slot AND r.lane = f.lane
+              AND (r.relay IS NULL OR r.lease_until < clock_timestamp() OR r.lease_until > clock_timestamp() + interval '1 day')
+              AND CASE WHEN r.endpoint IS NULL THEN claim_v1.kinds IS NULL OR r.kind = ANY (claim_v1.kinds)
+                       ELSE r.endpoint = ANY (claim_v1.endpoints) END);
         took[1] := 1000000 * extract(epoch FROM clock_timestamp() - began);
     END IF;
     IF claim_v1.total > 0 THEN

@@ -44,6 +44,28 @@ import Testing
         }
     }
 
+    /// A relay lets everything else come to its end before it runs a suspect, so it must not do that for one that is not for it.
+    @Test func onlySuspectsForItAreShownToARelay() async throws {
+        try await withOutbox { database in
+            try await enqueue(database)
+            func isShown(to kinds: String) async throws -> Bool {
+                try await database.query(
+                    """
+                    SELECT found_lanes IS NOT NULL FROM outbox.claim_v1(gen_random_uuid(), '1 second', \(kinds)::text[], '{}', '{}',
+                        '{}', '{}', '{}', '{}', 1, 1000, 1, NULL, 0, NULL, NULL, NULL)
+                    """)[0].decode(Bool.self, at: 0)
+            }
+            _ = try await database.query("UPDATE outbox.ready SET lane = lane || ':!'")
+            #expect(try await isShown(to: "{k}"))
+            #expect(try await !isShown(to: "{other}"), "another relay's kind")
+            _ = try await database.query(
+                "UPDATE outbox.ready SET attempt = 1, relay = gen_random_uuid(), lease_until = now() + interval '1 minute'")
+            #expect(try await !isShown(to: "{k}"), "another relay is running it")
+            _ = try await database.query("UPDATE outbox.ready SET lease_until = now() - interval '1 second'")
+            #expect(try await isShown(to: "{k}"), "to be rescued")
+        }
+    }
+
     @Test func aTaskThatMakesRelaysVanishEndsAsADeadLetter() async throws {
         try await withOutbox { database in
             try await enqueue(database)
