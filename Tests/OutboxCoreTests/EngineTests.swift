@@ -392,4 +392,32 @@ import Testing
         }
         #expect(turns == 1)
     }
+
+    @Test func oneSlowUpkeepDoesNotBlindARelay() throws {
+        var engine = engine()
+        var now = Duration.zero
+        var discoveries: [Duration] = []
+        var sweeps: [Duration] = []
+        var sent = exchange(in: engine.handle(.woke, at: now))
+        while now < .seconds(300) {
+            if let round = sent?.round {
+                if round.discover { discoveries.append(now) }
+                if round.rescue { sweeps.append(now) }
+                var news = self.news([lane])
+                // at 20 seconds the database stalls; from 100 seconds on it is slow all the time
+                let took: Duration = now > .seconds(100) ? .seconds(2) : sweeps.count == 5 ? .seconds(14) : .milliseconds(1)
+                news.took = (took, took, took)
+                sent = exchange(in: engine.handle(.answered(Answer(news: news)), at: now))
+            } else {
+                now = try #require(engine.nextWake)
+                sent = exchange(in: engine.handle(.woke, at: now))
+            }
+        }
+        func longestPause(_ times: [Duration], _ range: Range<Duration>) -> Duration {
+            zip(times, times.dropFirst()).filter { range.contains($0.0) }.map { $0.1 - $0.0 }.max() ?? .zero
+        }
+        #expect(longestPause(sweeps, .zero..<Duration.seconds(90)) < .seconds(61))
+        #expect(longestPause(discoveries, .zero..<Duration.seconds(90)) < .seconds(61))
+        #expect(longestPause(sweeps, .seconds(100)..<Duration.seconds(230)) > .seconds(40), "what is slow all the time is done rarely")
+    }
 }

@@ -112,12 +112,16 @@ extension Engine {
         currentSlot = news.currentSlot
         for key in news.found where lanes[key] == nil { lanes[key] = Lane(now: now) }
         // upkeep takes at most a hundredth of the time, a promotion, which moves tasks that are due, a twentieth
-        if round.discover { nextDiscovery = now + max(settings.poll.upperBound * 0.8, news.took.discovery * 100) }
-        if round.rescue { nextSweep = now + jittered(max(settings.sweepInterval, news.took.rescue * 100)) }
+        let shortest = settings.poll.upperBound * 0.8
+        if round.discover { nextDiscovery = now + discoveryPace.pause(after: news.took.discovery * 100, atLeast: shortest) }
+        if round.rescue {
+            nextSweep = now + jittered(rescuePace.pause(after: news.took.rescue * 100, atLeast: settings.sweepInterval))
+        }
         if let promote = round.promote {
             let movedAll = news.promoted < Engine.mostPromotions
             if promote == .all, movedAll { nextFullPromotion = now + .seconds(60) }
-            nextPromotion = movedAll ? now + max(settings.poll.upperBound * 0.8, news.took.promotion * 20) : now
+            let pause = promotionPace.pause(after: news.took.promotion * 20, atLeast: shortest)
+            nextPromotion = movedAll ? now + pause : now
             if news.promoted > 0 { nextDiscovery = now }
         }
         if news.rescued > 0 {

@@ -47,6 +47,9 @@ package struct Engine: Sendable {
     var nextDiscovery: Duration = .zero
     var nextPromotion: Duration = .zero
     var nextFullPromotion: Duration = .zero
+    var discoveryPace = Pace()
+    var promotionPace = Pace()
+    var rescuePace = Pace()
     var alone = Solitude()
 
     // Stopping
