@@ -48,9 +48,11 @@ extension Duration {
         return Double(seconds) + Double(attoseconds) * 1e-18
     }
 
-    /// Whole microseconds, rounded down, as SQL functions take them.
+    /// Whole microseconds, rounded down, as SQL functions take them; the greatest number if there are more.
     package var inMicroseconds: Int64 {
         let (seconds, attoseconds) = components
-        return seconds.multipliedReportingOverflow(by: 1_000_000).partialValue + attoseconds / 1_000_000_000_000
+        let (whole, isTooMany) = seconds.multipliedReportingOverflow(by: 1_000_000)
+        let (sum, isOver) = whole.addingReportingOverflow(attoseconds / 1_000_000_000_000)
+        return isTooMany || isOver ? (seconds < 0 ? .min : .max) : sum
     }
 }

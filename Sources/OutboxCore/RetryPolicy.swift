@@ -49,6 +49,9 @@ package enum Fate: Equatable, Sendable {
 }
 
 extension RetryPolicy {
+    /// Ten years.
+    private static let longestDelay: Duration = .seconds(315_576_000)
+
     /// Decides what becomes of a task whose attempt failed for a reason that may pass.
     ///
     /// - Parameters:
@@ -64,7 +67,8 @@ extension RetryPolicy {
     ) -> Fate {
         if charged, failures >= limit ?? maxAttempts { return .dead(.exhausted) }
         let own = backoff.delay(afterFailure: charged ? failures : min(attempt, 6), using: &random)
-        let delay = max(own, after ?? .zero)
+        // no longer than an enqueue may be delayed: a time that Postgres cannot hold could not be recorded
+        let delay = min(max(own, after ?? .zero), Self.longestDelay)
         if let expiresIn, delay >= expiresIn { return .dead(.expired) }
         if let maxAge, age + delay > maxAge { return .dead(.exhausted) }
         return .again(after: delay)

@@ -96,4 +96,17 @@ import Testing
             #expect(TaskID(wrong) == nil, "\(wrong)")
         }
     }
+
+    @Test func noDelayIsLongerThanPostgresCanHold() {
+        var random = SeededGenerator(seed: 1)
+        let policy = RetryPolicy(maxAge: nil)
+        for asked in [Duration.seconds(1_000_000_000_000), .seconds(Int64.max), .seconds(Int64.max / 1_000_000) + .milliseconds(999)] {
+            let fate = policy.fate(
+                charged: true, failures: 1, attempt: 1, after: asked, limit: nil, age: .zero, expiresIn: nil, using: &random)
+            #expect(fate == .again(after: .seconds(315_576_000)))
+            #expect(asked.inMicroseconds > 0)
+        }
+        #expect(Duration.seconds(Int64.min).inMicroseconds == .min)
+        #expect(Duration.microseconds(-5).inMicroseconds == -5)
+    }
 }
