@@ -17,11 +17,13 @@ struct AlertCourier: Sendable {
     let logger: Logger
 
     private static let lease: Duration = .seconds(120)
+    /// How long a channel may take: beyond its lease, another relay tells the same.
+    private static let patience: Duration = .seconds(100)
     private static let backoff = Backoff(base: .seconds(2), factor: 2, cap: .seconds(300))
 
-    /// Delivers until nothing is due.
+    /// Delivers until nothing is due, or the relay stops.
     func deliverAll() async {
-        while true {
+        while !Task.isCancelled {
             let due: [DueAlert]
             do {
                 due = try await claim()
@@ -67,11 +69,24 @@ struct AlertCourier: Sendable {
         }
     }
 
+    /// Sends, and cancels a channel that takes too long: it would hold up the alerts of all the others.
+    static func send(_ alert: Alert, over channel: any AlertChannel, within limit: Duration) async throws {
+        try await withThrowingTaskGroup { group in
+            group.addTask { try await channel.send(alert) }
+            group.addTask {
+                try await Task.sleep(for: limit)
+                throw AlertError(.timedOut, channel: channel.name, message: "was cancelled after \(limit)")
+            }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
     private func deliver(_ due: DueAlert) async {
         var failure: String?
         do {
             guard let channel = channels.first(where: { $0.name == due.channel }) else { return }
-            try await channel.send(due.alert)
+            try await Self.send(due.alert, over: channel, within: Self.patience)
         } catch {
             failure = String(describing: error)
             logger.error(

@@ -39,6 +39,19 @@ import Testing
             using: &random)
     }
 
+    @Test func noDelayIsLongerThanPostgresCanHold() {
+        var random = SeededGenerator(seed: 1)
+        let policy = RetryPolicy(maxAge: nil)
+        for asked in [Duration.seconds(1_000_000_000_000), .seconds(Int64.max), .seconds(Int64.max / 1_000_000) + .milliseconds(999)] {
+            let fate = policy.fate(
+                charged: true, failures: 1, attempt: 1, after: asked, limit: nil, age: .zero, expiresIn: nil, using: &random)
+            #expect(fate == .again(after: .seconds(315_576_000)))
+            #expect(asked.inMicroseconds > 0)
+        }
+        #expect(Duration.seconds(Int64.min).inMicroseconds == .min)
+        #expect(Duration.microseconds(-5).inMicroseconds == -5)
+    }
+
     @Test func theBudgetCountsChargedAttemptsAlone() {
         let policy = RetryPolicy(maxAttempts: 3, backoff: .constant(.seconds(1), jitter: false))
         #expect(fate(policy, failures: 2) == .again(after: .seconds(1)))
@@ -95,18 +108,5 @@ import Testing
         for wrong in ["", "8e03978e", "8e03978e-40d5-43e8-bc93-6894a57f932", "8e03978e-40d5-43e8-bc93-6894a57f93245", "8e03978e040d5-43e8-bc93-6894a57f9324", "ge03978e-40d5-43e8-bc93-6894a57f9324"] {
             #expect(TaskID(wrong) == nil, "\(wrong)")
         }
-    }
-
-    @Test func noDelayIsLongerThanPostgresCanHold() {
-        var random = SeededGenerator(seed: 1)
-        let policy = RetryPolicy(maxAge: nil)
-        for asked in [Duration.seconds(1_000_000_000_000), .seconds(Int64.max), .seconds(Int64.max / 1_000_000) + .milliseconds(999)] {
-            let fate = policy.fate(
-                charged: true, failures: 1, attempt: 1, after: asked, limit: nil, age: .zero, expiresIn: nil, using: &random)
-            #expect(fate == .again(after: .seconds(315_576_000)))
-            #expect(asked.inMicroseconds > 0)
-        }
-        #expect(Duration.seconds(Int64.min).inMicroseconds == .min)
-        #expect(Duration.microseconds(-5).inMicroseconds == -5)
     }
 }

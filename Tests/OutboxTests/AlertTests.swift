@@ -2,7 +2,7 @@
 // Copyright the Outbox project authors
 
 import Outbox
-import OutboxRelay
+@testable import OutboxRelay
 @testable import PostgresClient
 import Testing
 
@@ -151,6 +151,20 @@ import Testing
                 }
             }
         }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func aChannelThatTakesForEverIsCancelled() async throws {
+        struct Stuck: AlertChannel {
+            let name = "stuck"
+            func send(_ alert: Alert) async throws { try await Gate().pass() }
+        }
+        let alert = Alert(
+            incident: 1, dedupKey: "", subject: .deadLetter, event: .opened, kind: "k", endpoint: nil, errorType: "t", message: "m",
+            count: 1, newSinceLast: 1, openedAt: 0, lastAt: 0, sampleTaskID: .random(), relay: "r")
+        let error = await #expect(throws: AlertError.self) {
+            try await AlertCourier.send(alert, over: Stuck(), within: .milliseconds(10))
+        }
+        #expect(error?.code == .timedOut)
     }
 
     @Test func differentCausesAreDifferentIncidents() async throws {
