@@ -420,4 +420,15 @@ import Testing
         #expect(longestPause(discoveries, .zero..<Duration.seconds(90)) < .seconds(61))
         #expect(longestPause(sweeps, .seconds(100)..<Duration.seconds(230)) > .seconds(40), "what is slow all the time is done rarely")
     }
+
+    @Test func aCompletionThatAStopRolledBackIsGivenBackUncharged() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(.stop(grace: .zero), at: .milliseconds(2))
+        let end = engine.handle(.finished(seq: 1, .completed(orElse: .released)), at: .milliseconds(3))
+        let move = try #require(exchange(in: end)?.failed.first)
+        #expect(move.target == .ready)
+        #expect(!move.charged)
+    }
 }

@@ -55,7 +55,9 @@ extension Engine {
             // The row is gone if the handler's transaction committed: then this is refused, and that is no surprise.
             completed.insert(seq)
             running[seq] = task
-            let outcome = otherwise == .released ? .retry(timeout(of: task)) : otherwise
+            // with its lease lost nothing else would settle it; given back at a stop, it is not charged
+            let isLost = otherwise == .released && task.cancelled?.reason == .leaseLost
+            let outcome = isLost ? .retry(timeout(of: task)) : otherwise
             noteOutcome(outcome, of: seq, at: now, &commands)
         case .retry(let failure, let after, let charged):
             fail(task, failure, after: after, charged: charged, at: now)
