@@ -431,4 +431,27 @@ import Testing
         #expect(move.target == .ready)
         #expect(!move.charged)
     }
+
+    /// As where a million tasks of a kind that this relay cannot run lie in the lane: each claim walks them all.
+    @Test func claimsThatAreSlowToFindNothingAreMadeRarely() throws {
+        func claims(taking time: Duration) throws -> Int {
+            var engine = engine()
+            var now = Duration.zero
+            var count = 0
+            var sent = exchange(in: engine.handle(.woke, at: now))
+            while now < .seconds(60) {
+                if sent != nil {
+                    count += 1
+                    now += time
+                    sent = exchange(in: engine.handle(.answered(Answer(news: news([lane]))), at: now))
+                } else {
+                    now = try #require(engine.nextWake)
+                    sent = exchange(in: engine.handle(.woke, at: now))
+                }
+            }
+            return count
+        }
+        #expect(try claims(taking: .milliseconds(2)) > 200)
+        #expect(try claims(taking: .milliseconds(340)) < 60, "a third of the time at most, sweeps included")
+    }
 }

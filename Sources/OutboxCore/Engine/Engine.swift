@@ -47,6 +47,7 @@ package struct Engine: Sendable {
     var nextDiscovery: Duration = .zero
     var nextPromotion: Duration = .zero
     var nextFullPromotion: Duration = .zero
+    var pollPace = Pace()
     var discoveryPace = Pace()
     var promotionPace = Pace()
     var rescuePace = Pace()
