@@ -233,20 +233,22 @@ END $$;
 -- Renews leases that are still the caller's and returns their seq. It waits for nobody: a row that somebody has locked,
 -- as a handler's transaction does that has completed the task and not yet committed, must not cost the leases of the
 -- others. Its lease stays as it is, and counts as held until it ends: so long nobody else can take it.
-CREATE FUNCTION renew_v1(slots smallint[], lanes text[], seqs bigint[], attempts int[], lease interval)
+CREATE FUNCTION renew_v1(slots smallint[], lanes text[], seqs bigint[], attempts int[], ids uuid[], lease interval)
 RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET lock_timeout = '5s' AS $$
     WITH held AS MATERIALIZED (
-        SELECT r.slot, r.lane, r.seq, r.attempt, r.lease_until
-        FROM unnest(slots, lanes, seqs, attempts) h (slot, lane, seq, attempt) CROSS JOIN LATERAL (
-            SELECT r.slot, r.lane, r.seq, r.attempt, r.lease_until FROM ready r
-            WHERE r.slot = h.slot AND r.lane = h.lane AND r.seq = h.seq AND r.attempt = h.attempt AND r.relay IS NOT NULL) r
+        SELECT r.slot, r.lane, r.seq, r.attempt, r.id, r.lease_until
+        FROM unnest(slots, lanes, seqs, attempts, ids) h (slot, lane, seq, attempt, id) CROSS JOIN LATERAL (
+            SELECT r.slot, r.lane, r.seq, r.attempt, r.id, r.lease_until FROM ready r
+            WHERE r.slot = h.slot AND r.lane = h.lane AND r.seq = h.seq AND r.attempt = h.attempt AND r.id = h.id
+              AND r.relay IS NOT NULL) r
     ), free AS MATERIALIZED (
         SELECT r.slot, r.lane, r.seq
         FROM held h CROSS JOIN LATERAL (
             SELECT r.slot, r.lane, r.seq FROM ready r
-            WHERE r.slot = h.slot AND r.lane = h.lane AND r.seq = h.seq AND r.attempt = h.attempt AND r.relay IS NOT NULL
+            WHERE r.slot = h.slot AND r.lane = h.lane AND r.seq = h.seq AND r.attempt = h.attempt AND r.id = h.id
+              AND r.relay IS NOT NULL
             FOR NO KEY UPDATE SKIP LOCKED) r
     ), renewed AS (
         UPDATE ready r SET lease_until = clock_timestamp() + lease
@@ -259,14 +261,16 @@ SET lock_timeout = '5s' AS $$
 $$;
 
 -- Settles attempts that succeeded and returns the seq of each that took effect. The attempt is the fence: a task that
--- another relay has claimed since, or that is settled already, stays as it is.
-CREATE FUNCTION settle_v1(slots smallint[], lanes text[], seqs bigint[], attempts int[])
+-- another relay has claimed since, or that is settled already, stays as it is. With the id, since after a failover to an
+-- asynchronous standby a seq may be issued again, and a relay that lived through it still holds the first.
+CREATE FUNCTION settle_v1(slots smallint[], lanes text[], seqs bigint[], attempts int[], ids uuid[])
 RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET lock_timeout = '5s' AS $$
     WITH done AS (
-        DELETE FROM ready r USING unnest(slots, lanes, seqs, attempts) s (slot, lane, seq, attempt)
-        WHERE r.slot = s.slot AND r.lane = s.lane AND r.seq = s.seq AND r.attempt = s.attempt AND r.relay IS NOT NULL
+        DELETE FROM ready r USING unnest(slots, lanes, seqs, attempts, ids) s (slot, lane, seq, attempt, id)
+        WHERE r.slot = s.slot AND r.lane = s.lane AND r.seq = s.seq AND r.attempt = s.attempt AND r.id = s.id
+          AND r.relay IS NOT NULL
         RETURNING r.seq, r.id, r.attempt
     ), cleared AS (
         -- the history goes with the task, unless a dead letter still tells of it
@@ -278,10 +282,10 @@ $$;
 
 -- Completes one task in the caller's transaction, so that it is done exactly if the transaction commits. Raises
 -- SQLSTATE OB001 where the lease is lost, so that the transaction's other effects do not happen either.
-CREATE FUNCTION complete_v1(slot smallint, lane text, seq bigint, attempt int) RETURNS void
+CREATE FUNCTION complete_v1(slot smallint, lane text, seq bigint, attempt int, id uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '5s' AS $$
 BEGIN
-    PERFORM settle_v1(ARRAY[slot], ARRAY[lane], ARRAY[seq], ARRAY[attempt]);
+    PERFORM settle_v1(ARRAY[slot], ARRAY[lane], ARRAY[seq], ARRAY[attempt], ARRAY[id]);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'outbox: the lease is lost: attempt % no longer holds the task', attempt
             USING ERRCODE = 'OB001', HINT = 'let the transaction roll back; the task runs again elsewhere, or is done already';
@@ -289,7 +293,7 @@ BEGIN
 END $$;
 
 -- Settles attempts that did not succeed and returns the seq of each that took effect. failed is a JSON array; each
--- element names slot, lane, seq and attempt, and the move:
+-- element names slot, lane, seq, attempt and id, and the move:
 --
 --   later   try again after delay (microseconds)           ready   given back without a result: claimable at once
 --   dead    never again, for reason: a dead letter in its incident, and the incident's alerts due, in this statement
@@ -303,12 +307,13 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
 SET lock_timeout = '5s' AS $$
     WITH input AS MATERIALIZED (
         SELECT i.* FROM jsonb_to_recordset(failed) AS i (
-            slot smallint, lane text, seq bigint, attempt int, move text, delay bigint, reason text, charged boolean,
+            slot smallint, lane text, seq bigint, attempt int, id uuid, move text, delay bigint, reason text, charged boolean,
             type text, message text, detail text, status int, excerpt text, fingerprint text, took bigint, endpoint text)
         ORDER BY i.slot, i.lane, i.seq
     ), gone AS (
         DELETE FROM ready r USING input i
-        WHERE r.slot = i.slot AND r.lane = i.lane AND r.seq = i.seq AND r.attempt = i.attempt AND r.relay IS NOT NULL
+        WHERE r.slot = i.slot AND r.lane = i.lane AND r.seq = i.seq AND r.attempt = i.attempt AND r.id = i.id
+          AND r.relay IS NOT NULL
         RETURNING r.seq, r.enqueued_at, r.attempt, r.charged + (i.charged AND i.move <> 'ready')::int AS charged, r.crashed,
                   r.relay, r.id, r.max_attempts, r.replays, r.due_at, r.expires_at, r.kind, r.idempotency_key, r.endpoint,
                   r.content_type, r.headers, r.payload,

@@ -31,7 +31,7 @@ struct FloorLoop {
             '{}', '{}', $1::smallint[], $2::text[], $3::bigint[], $4::int[], \(batch), 16777216,
             CASE WHEN $5::text = 't' THEN \(batch) END, NULL, 0, NULL, NULL, NULL)
             """
-        let settle = "SELECT \(schema.quoted).settle_v1($1::smallint[], $2::text[], $3::bigint[], $4::int[])"
+        let settle = "SELECT \(schema.quoted).settle_v1($1::smallint[], $2::text[], $3::bigint[], $4::int[], $5::uuid[])"
         var known: [String: (slot: String, lane: String, floor: Int64)] = [:]
         var done = 0
         var discovers = true
@@ -44,12 +44,13 @@ struct FloorLoop {
                     array(lanes.map { _ in String(batch) }), discovers ? "t" : "f",
                 ])
             defer { PQclear(result) }
-            var settled: (slots: [String], lanes: [String], seqs: [String], attempts: [String]) = ([], [], [], [])
+            var settled: (slots: [String], lanes: [String], seqs: [String], ids: [String], attempts: [String]) = ([], [], [], [], [])
             for row in 0..<PQntuples(result) where PQgetisnull(result, row, 2) == 0 {
                 func text(_ column: Int32) -> String { String(cString: PQgetvalue(result, row, column)) }
                 settled.slots.append(text(0))
                 settled.lanes.append(text(1))
                 settled.seqs.append(text(2))
+                settled.ids.append(text(3))
                 settled.attempts.append(text(5))
             }
             if settled.seqs.isEmpty {
@@ -64,7 +65,10 @@ struct FloorLoop {
             PQclear(
                 try execute(
                     connection, settle,
-                    [array(settled.slots), array(settled.lanes), array(settled.seqs), array(settled.attempts)]))
+                    [
+                        array(settled.slots), array(settled.lanes), array(settled.seqs), array(settled.attempts),
+                        array(settled.ids),
+                    ]))
             done += settled.seqs.count
         }
     }

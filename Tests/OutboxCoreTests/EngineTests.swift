@@ -19,7 +19,7 @@ import Testing
 
     private func claimed(_ seq: Int64, attempt: Int32 = 1, lane: LaneKey? = nil, charged: Int = 0, crashed: Int = 0) -> Claimed {
         Claimed(
-            hold: Hold(lane: lane ?? self.lane, seq: seq, attempt: attempt), kind: "k", charged: charged, crashed: crashed)
+            hold: Hold(lane: lane ?? self.lane, seq: seq, attempt: attempt, id: .random()), kind: "k", charged: charged, crashed: crashed)
     }
 
     private func news(_ found: [LaneKey] = []) -> Answer.News { Answer.News(currentSlot: 0, found: found) }
@@ -453,5 +453,15 @@ import Testing
         }
         #expect(try claims(taking: .milliseconds(2)) > 200)
         #expect(try claims(taking: .milliseconds(340)) < 60, "a third of the time at most, sweeps included")
+    }
+
+    @Test func aSeqThatIsIssuedAgainIsGivenBackWhileTheFirstRuns() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(.nudged, at: .milliseconds(50))
+        let again = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news())), at: .milliseconds(51))
+        #expect(started(in: again).isEmpty)
+        #expect(try #require(exchange(in: again)).failed.map(\.target) == [.ready])
     }
 }

@@ -235,18 +235,44 @@ import Testing
         }
     }
 
+    /// After a failover to an asynchronous standby the sequence may issue a number again. What a relay held before must not
+    /// settle another task that has it now.
+    @Test func aSeqThatIsIssuedAgainIsAnotherTask() async throws {
+        try await withOutbox { database in
+            let started = Recorder<Void>()
+            let gate = Gate()
+            let handler = Handler(kind: "k") { _, context in
+                started.record(())
+                await Task { try? await gate.pass() }.value
+            }
+            var configuration = RelayConfiguration.quick
+            configuration.lease = .seconds(60)
+            try await withRelay(database, [handler], configuration: configuration) { relay in
+                try await enqueue(database)
+                await started.wait(for: 1)
+                // the task is lost with the primary, and its number is another task's, which another relay runs
+                _ = try await database.query("UPDATE outbox.ready SET id = gen_random_uuid(), relay = gen_random_uuid()")
+                gate.open()
+                relay.stop()
+            }
+            #expect(try await database.tasksLeft() == 1)
+            let fenced = try await database.count("SELECT sum(count)::bigint FROM outbox.statistics WHERE outcome = 'fenced'")
+            #expect(fenced == 1)
+        }
+    }
+
     @Test func aRowThatSomebodyHasLockedDoesNotCostTheLeasesOfOthers() async throws {
         try await withOutbox { database in
             try await enqueue(database, 3)
             try await claimAndVanish(database, lease: "30 seconds")
             let holder = try await database.connect()
             try await holder.run(["BEGIN"])
-            try await holder.run(["SELECT outbox.complete_v1(slot, lane, seq, attempt) FROM outbox.ready ORDER BY seq LIMIT 1"])
+            try await holder.run(["SELECT outbox.complete_v1(slot, lane, seq, attempt, id) FROM outbox.ready ORDER BY seq LIMIT 1"])
             func renew() async throws -> Int {
                 try await database.count(
                     """
                     SELECT cardinality(ARRAY(SELECT outbox.renew_v1(array_agg(slot), array_agg(lane), array_agg(seq),
-                        array_agg(attempt), '1 minute') FROM outbox.ready))
+                        array_agg(attempt), array_agg(id), '1 minute') FROM outbox.ready))
                     """)
             }
             #expect(try await renew() == 3, "whoever has it locked, nobody can take it before its lease ends")
@@ -296,7 +322,7 @@ import Testing
             let handler = Handler(kind: "k") { task, _ in
                 if task.payload.isEmpty {
                     // somebody's transaction that completed the task and does not end
-                    try await holder.run(["SELECT outbox.complete_v1(slot, lane, seq, attempt) FROM outbox.ready WHERE payload = ''"])
+                    try await holder.run(["SELECT outbox.complete_v1(slot, lane, seq, attempt, id) FROM outbox.ready WHERE payload = ''"])
                 }
                 done.record(())
             }

@@ -140,7 +140,7 @@ import Testing
             SELECT * FROM outbox.claim_v1(gen_random_uuid(), '30 s', NULL, '{}', '{}', '{}', '{}', '{}', '{}', 500, 10000000, 500,
                 '1 min', 100, '{}', NULL, '{log}')
         )
-        SELECT outbox.settle_v1(array_agg(slot), array_agg(lane), array_agg(seq), array_agg(attempt))
+        SELECT outbox.settle_v1(array_agg(slot), array_agg(lane), array_agg(seq), array_agg(attempt), array_agg(id))
         FROM claimed WHERE id IS NOT NULL
         """
 
@@ -173,7 +173,7 @@ import Testing
             try await run(roles, database)
             let allowed: [String: [String]] = [
                 "producer": ["SELECT outbox.enqueue('a.b', 'x')", "SELECT outbox.cancel(gen_random_uuid())"],
-                "relay": ["SELECT outbox.settle_v1('{}', '{}', '{}', '{}')", "SELECT outbox.trim_v1()"],
+                "relay": ["SELECT outbox.settle_v1('{}', '{}', '{}', '{}', '{}')", "SELECT outbox.trim_v1()"],
                 "operator": [
                     "SELECT * FROM outbox.tasks", "SELECT * FROM outbox.dead_letters", "SELECT outbox.replay('{1}')",
                     "SELECT * FROM outbox.backlog()",

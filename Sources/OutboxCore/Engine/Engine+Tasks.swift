@@ -16,7 +16,9 @@ extension Engine {
             )
             return move(task, to: .dead(.interrupted), because: failure, kind: kind)
         }
-        guard stopAt == nil else { return move(task, to: .ready, kind: kind) }
+        // its seq was issued again while the first that had it still runs: given back, it gets another one
+        let isTaken = running[task.hold.seq] != nil
+        guard stopAt == nil, !isTaken else { return move(task, to: .ready, kind: kind) }
         if let expiresIn = task.expiresIn, expiresIn <= .zero {
             return move(
                 task, to: .dead(.expired), because: Failure(type: "expired", message: "it was not done before it expired"),

@@ -3,16 +3,19 @@
 
 // The words between the engine, which decides, and the shell around it, which does.
 
-/// A claimed task's row and the attempt that holds it: what settle, renew and complete name.
+/// A claimed task's row and the attempt that holds it: what settle, renew and complete name. With the task's id, since
+/// after a failover to an asynchronous standby the same seq may be another task's.
 package struct Hold: Hashable, Sendable {
     package let lane: LaneKey
     package let seq: Int64
     package let attempt: Int32
+    package let id: TaskID
 
-    package init(lane: LaneKey, seq: Int64, attempt: Int32) {
+    package init(lane: LaneKey, seq: Int64, attempt: Int32, id: TaskID) {
         self.lane = lane
         self.seq = seq
         self.attempt = attempt
+        self.id = id
     }
 }
 

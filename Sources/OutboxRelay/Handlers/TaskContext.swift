@@ -67,10 +67,10 @@ public struct TaskContext: Sendable {
     public func completion() -> (text: String, parameters: [Enqueue.Parameter]) {
         state.noteCompletion()
         return (
-            "SELECT \(schema.quoted).complete_v1($1::smallint, $2::text, $3::bigint, $4::int)",
+            "SELECT \(schema.quoted).complete_v1($1::smallint, $2::text, $3::bigint, $4::int, $5::uuid)",
             [
                 .integer(Int(hold.lane.slot)), .text(hold.lane.name), .integer(Int(hold.seq)),
-                .integer(Int(hold.attempt)),
+                .integer(Int(hold.attempt)), .text(hold.id.description),
             ]
         )
     }

@@ -50,7 +50,7 @@ struct ClaimReader {
         let attempt = try result.int32(row: number, column: Column.attempt.rawValue)
         let kind = try result.string(row: number, column: Column.kind.rawValue)
         var claimed = Claimed(
-            hold: Hold(lane: lane, seq: try result.int64(row: number, column: Column.seq.rawValue), attempt: attempt),
+            hold: Hold(lane: lane, seq: try result.int64(row: number, column: Column.seq.rawValue), attempt: attempt, id: id),
             kind: kind,
             endpoint: try text(number, .endpoint),
             charged: Int(try result.int32(row: number, column: Column.charged.rawValue)),

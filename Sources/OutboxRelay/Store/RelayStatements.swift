@@ -9,16 +9,17 @@ internal import PostgresClient
 
 extension RelayStore {
     func settle(_ holds: [Hold]) -> Statement {
-        Statement("SELECT \(schema.quoted).settle_v1($1, $2, $3, $4)", binds: Self.binds(of: holds))
+        Statement("SELECT \(schema.quoted).settle_v1($1, $2, $3, $4, $5)", binds: Self.binds(of: holds))
     }
 
     func renewal(of holds: [Hold]) -> Statement {
-        Statement("SELECT \(schema.quoted).renew_v1($1, $2, $3, $4, $5)", binds: Self.binds(of: holds) + [lease.bind])
+        Statement("SELECT \(schema.quoted).renew_v1($1, $2, $3, $4, $5, $6)", binds: Self.binds(of: holds) + [lease.bind])
     }
 
     private static func binds(of holds: [Hold]) -> [Bind] {
         [
             holds.map(\.lane.slot).bind, holds.map(\.lane.name).bind, holds.map(\.seq).bind, holds.map(\.attempt).bind,
+            holds.map { PostgresUUID($0.id) }.bind,
         ]
     }
 
@@ -52,6 +53,7 @@ extension RelayStore {
         json.member("lane", move.hold.lane.name)
         json.member("seq", move.hold.seq)
         json.member("attempt", move.hold.attempt)
+        json.member("id", move.hold.id.description)
         switch move.target {
         case .later(let delay):
             json.member("move", "later")
