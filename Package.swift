@@ -61,10 +61,18 @@ let package = Package(
             resources: [.embedInCode("throwaway-postgres.sh")],
             swiftSettings: strict
         ),
+        .target(
+            name: "OutboxBench",
+            dependencies: [
+                "CLibPQ", "Outbox", "OutboxCore", "OutboxRelay", "OutboxMigrations", "PostgresClient",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict
+        ),
         .executableTarget(
             name: "OutboxCommand",
             dependencies: [
-                "Outbox", "OutboxRelay", "OutboxHTTP", "OutboxCore", "OutboxMigrations", "PostgresClient",
+                "Outbox", "OutboxBench", "OutboxRelay", "OutboxHTTP", "OutboxCore", "OutboxMigrations", "PostgresClient",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
@@ -77,14 +85,16 @@ let package = Package(
         .testTarget(
             name: "OutboxTests",
             dependencies: ["Outbox", "OutboxCore", "OutboxRelay", "OutboxTesting", "OutboxMigrations", "PostgresClient"],
+            exclude: ["Golden"],
             swiftSettings: strict
         ),
         .testTarget(
             name: "OutboxHTTPTests",
             dependencies: [
-                "OutboxHTTP", "OutboxRelay", "OutboxCore", "OutboxTesting", "PostgresClient",
+                "OutboxHTTP", "OutboxRelay", "Outbox", "OutboxCore", "OutboxTesting", "PostgresClient",
                 .product(name: "Logging", package: "swift-log"),
             ],
+            exclude: ["Samples"],
             swiftSettings: strict
         ),
         .testTarget(

@@ -191,9 +191,11 @@ CREATE INDEX dead_open ON dead (incident, number) WHERE resolution IS NULL; -- s
 
 -- ── Incidents and alerts ──────────────────────────────────────────────────────────────────────────────────────────
 --
--- incidents: dead letters of one cause. Open while one of its dead letters is neither replayed nor discarded.
+-- incidents: dead letters of one cause, open while one of them is neither replayed nor discarded; or tasks of a kind that no
+-- relay can run (subject 'unhandled'), open until one can.
 CREATE TABLE incidents (
     number        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    subject       text NOT NULL DEFAULT 'dead_letter' CHECK (subject IN ('dead_letter', 'unhandled')),
     group_key     text NOT NULL,       -- sha256 of kind, endpoint and fingerprint, in hexadecimal
     kind          text NOT NULL,
     endpoint      text,
@@ -214,7 +216,7 @@ CREATE UNIQUE INDEX incidents_open ON incidents (group_key) WHERE resolved_at IS
 -- alerts: what each channel has been told of each incident. While told < incidents.count there is something to tell,
 -- and due_at says when: an alert is a difference that is still there after any crash, not a message that can be lost.
 --
---                 dead letter: due_at = now + group_wait, if none is set
+--        dead letter: due_at = now + group_wait if none is set, but not within group_interval of the last
 --   told = count ────────────────────────────────────────────────────▶ told < count ──claim──▶ being sent
 --        ▲                                                                  ▲                     │ delivered: told := count told
 --        └── nothing new ───────────────────────────────────────────────────┴── more meanwhile ───┤   due_at := last + group_interval, or null
@@ -229,6 +231,7 @@ CREATE TABLE alerts (
     relay       uuid,
     lease_until timestamptz NOT NULL DEFAULT '-infinity',
     told_at     timestamptz,
+    quiet_until timestamptz NOT NULL DEFAULT '-infinity',   -- no alert of this incident is due before
     last_error  text,
     PRIMARY KEY (incident, channel)
 ) WITH (fillfactor = 50);
@@ -243,6 +246,7 @@ CREATE TABLE relays (
     name       text NOT NULL,
     version    text NOT NULL,
     kinds      text[],                         -- null: every kind
+    endpoints  text[] NOT NULL,                -- that producers may name
     channels   text[] NOT NULL,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     seen_at    timestamptz NOT NULL DEFAULT clock_timestamp(),

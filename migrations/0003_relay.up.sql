@@ -328,14 +328,14 @@ SET lock_timeout = '5s' AS $$
         INSERT INTO alerts AS a (incident, channel, due_at)
         SELECT c.number, channel, clock_timestamp() + group_wait
         FROM causes c CROSS JOIN unnest(channels) channel ORDER BY c.number, channel
-        ON CONFLICT (incident, channel) DO UPDATE SET due_at = excluded.due_at WHERE a.due_at IS NULL
+        ON CONFLICT (incident, channel) DO UPDATE SET due_at = greatest(excluded.due_at, a.quiet_until) WHERE a.due_at IS NULL
     )
     SELECT g.seq FROM gone g
 $$;
 
 -- Claims alerts that are due for the caller's channels and says what there is to tell.
 CREATE FUNCTION claim_alerts_v1(relay uuid, channels text[], lease interval, most int)
-RETURNS TABLE (incident bigint, channel text, attempt int, told bigint, count bigint, open bigint, group_key text, kind text,
+RETURNS TABLE (incident bigint, subject text, channel text, attempt int, told bigint, count bigint, open bigint, group_key text, kind text,
                endpoint text, fingerprint text, error_type text, error_message text, sample uuid, opened_at timestamptz,
                last_at timestamptz, failures int)
 LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '5s' AS $$
@@ -348,12 +348,13 @@ LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '5
     UPDATE alerts a SET attempt = a.attempt + 1, relay = claim_alerts_v1.relay, lease_until = clock_timestamp() + lease
     FROM due d JOIN incidents n ON n.number = d.incident
     WHERE a.incident = d.incident AND a.channel = d.channel
-    RETURNING a.incident, a.channel, a.attempt, a.told, n.count, n.open, n.group_key, n.kind, n.endpoint, n.fingerprint,
+    RETURNING a.incident, n.subject, a.channel, a.attempt, a.told, n.count, n.open, n.group_key, n.kind, n.endpoint, n.fingerprint,
               n.error_type, n.error_message, n.sample, n.opened_at, n.last_at, a.failures
 $$;
 
 -- Records that a channel was told of an incident's first `told` dead letters, or why it was not; false: the lease is lost.
--- What came meanwhile is due after group_interval, so that a channel hears of one incident no more often than that.
+-- What came meanwhile is due after group_interval, and so is what comes within it (quiet_until): a channel hears of one
+-- incident no more often than that.
 CREATE FUNCTION settle_alert_v1(
     incident bigint, channel text, attempt int, told bigint, error text, backoff interval, group_interval interval
 ) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '5s' AS $$
@@ -368,6 +369,7 @@ BEGIN
         failures = CASE WHEN settle_alert_v1.error IS NULL THEN 0 ELSE a.failures + 1 END,
         told = CASE WHEN settle_alert_v1.error IS NULL THEN settle_alert_v1.told ELSE a.told END,
         told_at = CASE WHEN settle_alert_v1.error IS NULL THEN clock_timestamp() ELSE a.told_at END,
+        quiet_until = CASE WHEN settle_alert_v1.error IS NULL THEN clock_timestamp() + settle_alert_v1.group_interval ELSE a.quiet_until END,
         due_at = CASE WHEN settle_alert_v1.error IS NOT NULL THEN clock_timestamp() + settle_alert_v1.backoff
                       WHEN known > settle_alert_v1.told THEN clock_timestamp() + settle_alert_v1.group_interval END
     WHERE a.incident = settle_alert_v1.incident AND a.channel = settle_alert_v1.channel AND a.attempt = settle_alert_v1.attempt;
@@ -375,12 +377,15 @@ BEGIN
 END $$;
 
 -- Says that a relay is alive, and adds what it has done since it last said so: {"kind": {"outcome": count}}.
-CREATE FUNCTION heartbeat_v1(relay uuid, name text, version text, kinds text[], channels text[], done jsonb, stopping boolean)
+CREATE FUNCTION heartbeat_v1(
+    relay uuid, name text, version text, kinds text[], endpoints text[], channels text[], done jsonb, stopping boolean
+)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
 BEGIN
-    INSERT INTO relays AS r (id, name, version, kinds, channels)
-    VALUES (heartbeat_v1.relay, heartbeat_v1.name, heartbeat_v1.version, heartbeat_v1.kinds, heartbeat_v1.channels)
+    INSERT INTO relays AS r (id, name, version, kinds, endpoints, channels)
+    VALUES (heartbeat_v1.relay, heartbeat_v1.name, heartbeat_v1.version, heartbeat_v1.kinds, heartbeat_v1.endpoints,
+            heartbeat_v1.channels)
     ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(),
         stopped_at = CASE WHEN heartbeat_v1.stopping THEN clock_timestamp() END;
     IF heartbeat_v1.done <> '{}' THEN
@@ -392,6 +397,51 @@ BEGIN
         DELETE FROM statistics WHERE minute < now() - interval '7 days';
         DELETE FROM relays WHERE seen_at < now() - interval '7 days';
     END IF;
+END $$;
+
+-- Finds kinds, and endpoints that producers named, of which tasks have waited for longer than a time although no relay that is
+-- alive can run them; opens an incident for each, so that a person is told, and closes it when one can. It looks at the
+-- first tasks of each lane.
+CREATE FUNCTION unhandled_v1(after interval, channels text[], group_wait interval)
+RETURNS TABLE (kind text, endpoint text, waiting interval) LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET lock_timeout = '5s' AS $$
+#variable_conflict use_column
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(7239417205118) THEN
+        RETURN;    -- another relay is at it
+    END IF;
+    RETURN QUERY
+    WITH waiting AS MATERIALIZED (
+        SELECT r.kind, r.endpoint, min(r.since) AS since, min(r.id::text)::uuid AS sample
+        FROM lanes_v1('{}', '{}') l CROSS JOIN LATERAL (
+            SELECT r.kind, r.endpoint, r.id, coalesce(r.due_at, r.enqueued_at) AS since FROM ready r
+            WHERE r.slot = l.slot AND r.lane = l.lane AND r.relay IS NULL ORDER BY r.seq LIMIT 500) r
+        WHERE r.since < clock_timestamp() - after
+        GROUP BY r.kind, r.endpoint
+    ), found AS MATERIALIZED (
+        SELECT w.*, encode(sha256(convert_to(concat_ws(E'\x1f', 'unhandled', w.kind, w.endpoint), 'UTF8')), 'hex') AS group_key
+        FROM waiting w
+        WHERE NOT EXISTS (
+            SELECT FROM relays a
+            WHERE a.stopped_at IS NULL AND a.seen_at > clock_timestamp() - interval '3 minutes'
+              AND CASE WHEN w.endpoint IS NULL THEN a.kinds IS NULL OR w.kind = ANY (a.kinds) ELSE w.endpoint = ANY (a.endpoints) END)
+    ), opened AS (
+        INSERT INTO incidents AS n (subject, group_key, kind, endpoint, fingerprint, error_type, error_message, sample, count, open)
+        SELECT 'unhandled', f.group_key, f.kind, f.endpoint, 'unhandled', 'unhandled',
+               'tasks wait, and no relay that is alive can run them', f.sample, 1, 0
+        FROM found f ORDER BY f.group_key
+        ON CONFLICT (group_key) WHERE resolved_at IS NULL DO UPDATE SET last_at = clock_timestamp()
+        RETURNING n.number
+    ), closed AS (
+        UPDATE incidents n SET resolved_at = clock_timestamp()
+        WHERE n.subject = 'unhandled' AND n.resolved_at IS NULL AND n.group_key NOT IN (SELECT f.group_key FROM found f)
+    ), alerted AS (
+        INSERT INTO alerts (incident, channel, due_at)
+        SELECT o.number, channel, clock_timestamp() + group_wait
+        FROM opened o CROSS JOIN unnest(channels) channel ORDER BY o.number, channel
+        ON CONFLICT (incident, channel) DO NOTHING
+    )
+    SELECT f.kind, f.endpoint, clock_timestamp() - f.since FROM found f;
 END $$;
 
 -- Gives the space of drained leaves back and says how many. A leaf is truncated only if it is neither the current one

@@ -8,8 +8,8 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
-#if LIBCURL_VERSION_NUM < 0x075500
-#error "Outbox needs libcurl 7.85 or newer (CURLOPT_PROTOCOLS_STR, curl_easy_header)."
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "Outbox needs libcurl 7.87 or newer (CURLOPT_QUICK_EXIT; before it CURLOPT_PROTOCOLS_STR, curl_easy_header)."
 #endif
 
 typedef size_t (*outbox_data_callback)(char *data, size_t size, size_t count, void *context);
@@ -31,6 +31,9 @@ static inline CURLcode outbox_setopt_list(CURL *easy, CURLoption option, struct 
 }
 static inline CURLcode outbox_setopt_callback(CURL *easy, CURLoption option, outbox_data_callback value) {
     return (curl_easy_setopt)(easy, option, value);
+}
+static inline CURLcode outbox_setopt_prerequest(CURL *easy, curl_prereq_callback value) {
+    return (curl_easy_setopt)(easy, CURLOPT_PREREQFUNCTION, value);
 }
 static inline CURLMcode outbox_multi_setopt_long(CURLM *multi, CURLMoption option, long value) {
     return (curl_multi_setopt)(multi, option, value);

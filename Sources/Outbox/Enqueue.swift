@@ -105,7 +105,7 @@ public struct Enqueue: Sendable {
 
 extension Enqueue {
     /// The statement for this package's own client.
-    var statement: Statement { Statement(text, binds: parameters.map(\.bind)) }
+    package var statement: Statement { Statement(text, binds: parameters.map(\.bind)) }
 }
 
 extension Enqueue.Parameter {

@@ -31,7 +31,7 @@ struct OutboxCommand: AsyncParsableCommand {
             """,
         version: RelayIdentity.version,
         subcommands: [
-            Migrate.self, Run.self, EnqueueCommand.self, Status.self, Tasks.self, Dead.self, ConfigCommand.self,
+            Migrate.self, Run.self, EnqueueCommand.self, Status.self, Tasks.self, Dead.self, ConfigCommand.self, Bench.self,
         ]
     )
 

@@ -44,7 +44,9 @@ package struct CalendarTime: Hashable, Sendable {
 
     /// Whether the fields name a moment that exists.
     package var isValid: Bool {
-        guard (1...12).contains(month), day >= 1, (0...23).contains(hour), (0...59).contains(minute) else { return false }
+        guard (1...12).contains(month), day >= 1, (0...23).contains(hour), (0...59).contains(minute) else {
+            return false
+        }
         let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
         let length = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month - 1]
         return day <= length && (0...60).contains(second)

@@ -35,7 +35,8 @@ package struct HTTPAnswer: Hashable, Sendable {
         switch verdict {
         case .success: .succeeded
         case .permanent: .rejected(failure)
-        case .transient(let charged, let wait): .retry(failure, after: wait.map { min($0, Self.longestWait) }, charged: charged)
+        case .transient(let charged, let wait):
+            .retry(failure, after: wait.map { min($0, Self.longestWait) }, charged: charged)
         }
     }
 
@@ -89,7 +90,8 @@ package struct HTTPAnswer: Hashable, Sendable {
     private var hint: String? {
         switch status {
         case 300...399:
-            "Redirects are not followed; " + (location.map { "it points to \(URLText.redacted($0))." } ?? "it names no target.")
+            "Redirects are not followed; "
+                + (location.map { "it points to \(URLText.redacted($0))." } ?? "it names no target.")
                 + " Put the final URL into the endpoint's configuration."
         case 401, 403: "Check the endpoint's credentials."
         case 404: "Check the endpoint's URL."

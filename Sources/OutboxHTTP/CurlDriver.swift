@@ -14,10 +14,10 @@ import Synchronization
 ///      cancel ───► CurlQueue.cancel ──┘                                      │
 ///        ◄──────────────── resume the caller's continuation ◄────── done ────┘
 ///
-/// One thread is enough: libcurl spends 20 to 25 µs per request, almost all of it in the kernel, and one thread
-/// needs no locks around handles that libcurl allows to one thread at a time only. Idle connections are kept and
-/// used again. libcurl itself repeats a request once more when an idle connection turns out to have been closed by
-/// the server meanwhile; a receiver can therefore see one attempt twice, as with any lost answer.
+/// One thread is enough: of some 19 µs of processor time per request (measured with 64 in flight) 14 are libcurl's and
+/// the kernel's, and one thread needs no locks around handles that libcurl allows to one thread at a time only. Idle
+/// connections are kept and used again. libcurl itself repeats a request when an idle connection turns out to have
+/// been closed by the server meanwhile; a receiver can therefore see one attempt twice, as with any lost answer.
 ///
 /// Dropping the last reference stops the thread and fails what is left, as ``shutdown(grace:)`` without grace does.
 package final class CurlDriver: Sendable {

@@ -5,21 +5,28 @@ import CLibCurl
 import Synchronization
 
 /// A request that waits for the driver's thread, and who waits for its answer.
-struct CurlJob: Sendable {
+package struct CurlJob: Sendable {
     let id: UInt64
     let request: CurlRequest
-    let continuation: CheckedContinuation<CurlResponse, any Error>
+    package let continuation: CheckedContinuation<CurlResponse, any Error>
+
+    package init(id: UInt64, request: CurlRequest, continuation: CheckedContinuation<CurlResponse, any Error>) {
+        self.id = id
+        self.request = request
+        self.continuation = continuation
+    }
 }
 
 /// Where callers hand work to the driver's thread: all that both sides touch, under one lock.
 ///
 ///     open ── stop(grace:) ──► stopping(deadline) ── the thread is done ──► closed
-final class CurlQueue: Sendable {
+package final class CurlQueue: Sendable {
     /// What the thread has to do next.
-    struct Work {
-        var jobs: [CurlJob] = []
-        var cancelled: [UInt64] = []
-        var deadline: ContinuousClock.Instant?
+    package struct Work {
+        package var jobs: [CurlJob] = []
+        package var cancelled: [UInt64] = []
+        /// When running transfers are failed; `nil` while the driver is open.
+        package var deadline: ContinuousClock.Instant?
     }
 
     private enum Phase {
@@ -46,9 +53,11 @@ final class CurlQueue: Sendable {
 
     private let state = Mutex(State())
 
+    package init() {}
+
     // MARK: Callers
 
-    func submit(_ job: CurlJob) {
+    package func submit(_ job: CurlJob) {
         let refusal: (any Error)? = state.withLock { state in
             guard case .open = state.phase else { return CurlError.shutDown }
             // Looked at under the lock. The task is marked as cancelled before `cancel` runs, so either the mark is
@@ -61,7 +70,7 @@ final class CurlQueue: Sendable {
         if let refusal { job.continuation.resume(throwing: refusal) }
     }
 
-    func cancel(_ id: UInt64) {
+    package func cancel(_ id: UInt64) {
         state.withLock { state in
             state.cancelled.append(id)
             state.wake()
@@ -98,7 +107,7 @@ final class CurlQueue: Sendable {
         state.withLock { $0.waker = waker }
     }
 
-    func take() -> Work {
+    package func take() -> Work {
         state.withLock { state in
             state.isSleeping = false
             var work = Work()

@@ -5,16 +5,21 @@ package import OutboxCore
 
 /// One POST as the driver sends it.
 package struct CurlRequest: Sendable {
+    /// Normalised and checked: this is not looked at again.
     package var url: String
     /// Complete lines in libcurl's form: `Name: value`, `Name;` for an empty value, `Name:` to leave a default out.
     package var headerLines: [String]
+    /// What is posted, byte for byte.
     package var body: [UInt8]
+    /// For name resolution, connecting and the TLS handshake together.
     package var connectTimeout: Duration
+    /// For everything together.
     package var timeout: Duration
     /// The proxy's URL; `nil` connects directly whatever the environment says.
     package var proxy: String?
     /// A file of the only certificate authorities to trust; `nil` trusts the system's.
     package var caFile: String?
+    /// The version of HTTP to speak.
     package var version = HTTPVersion.http1
     /// Whether an idle connection must not be used again for this request.
     package var needsFreshConnection = false
@@ -40,8 +45,11 @@ package struct CurlRequest: Sendable {
 
 /// A complete answer, or one whose status and headers are complete and whose body was long enough to stop reading.
 package struct CurlResponse: Sendable {
+    /// From 100 to 999; servers invent numbers.
     package var status: Int
+    /// The `Retry-After` header as it came.
     package var retryAfter: String?
+    /// The `Location` header as it came.
     package var location: String?
     /// The first ``HTTPAnswer/excerptBytes`` of the body.
     package var bodyStart: [UInt8]

@@ -12,6 +12,7 @@ final class CurlTransfer {
     private var bodyStart: [UInt8] = []
     private var bodyBytes = 0
     private var headerBytes = 0
+    private var requests = 0
 
     init(job: CurlJob, handle: CurlHandle, limits: CurlDriver.Limits) {
         self.job = job
@@ -24,6 +25,7 @@ final class CurlTransfer {
         outbox_setopt_pointer(handle.easy, CURLOPT_PRIVATE, context)
         outbox_setopt_pointer(handle.easy, CURLOPT_WRITEDATA, context)
         outbox_setopt_pointer(handle.easy, CURLOPT_HEADERDATA, context)
+        outbox_setopt_pointer(handle.easy, CURLOPT_PREREQDATA, context)
         let code = handle.prepare(job.request)
         if code != CURLE_OK { throw failure(code) }
     }
@@ -39,6 +41,13 @@ final class CurlTransfer {
         var context: UnsafeMutableRawPointer?
         outbox_getinfo_pointer(easy, CURLINFO_PRIVATE, &context)
         return from(context)?.job.id
+    }
+
+    /// Whether a request may be sent, asked when a connection stands. Only once: where a kept connection breaks before
+    /// an answer, libcurl would send the request again by itself, and the receiver would see one attempt twice.
+    func allowsRequest() -> Bool {
+        requests += 1
+        return requests == 1
     }
 
     /// Keeps the beginning. Any number but the given one makes libcurl end the transfer with `CURLE_WRITE_ERROR`.
@@ -77,7 +86,7 @@ final class CurlTransfer {
         let total = handle.duration(CURLINFO_TOTAL_TIME_T)
         return .failed(
             kind(of: code),
-            message: handle.errorMessage ?? description,
+            message: requests > 1 ? "the connection broke before an answer came" : handle.errorMessage ?? description,
             detail: "curl error \(code.rawValue) (\(description)) after \(total)"
         )
     }
@@ -101,6 +110,7 @@ final class CurlTransfer {
         // A proxy that refuses to open a tunnel shows as a broken connection.
         case CURLE_RECV_ERROR, CURLE_SEND_ERROR: isTunnelRefused ? .proxy : .reset
         case CURLE_GOT_NOTHING, CURLE_PARTIAL_FILE, CURLE_HTTP2, CURLE_HTTP2_STREAM, CURLE_SEND_FAIL_REWIND: .reset
+        case CURLE_ABORTED_BY_CALLBACK where requests > 1: .reset
 
         // Our callbacks refuse nothing but a body beyond its limit, which is no failure, and headers beyond theirs.
         case CURLE_WRITE_ERROR, CURLE_WEIRD_SERVER_REPLY, CURLE_UNSUPPORTED_PROTOCOL, CURLE_BAD_CONTENT_ENCODING:

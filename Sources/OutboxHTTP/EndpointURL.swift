@@ -19,8 +19,9 @@ enum EndpointURL {
             HTTPEndpointError(.invalidURL, endpoint: endpoint, message: message)
         }
         guard !url.isEmpty, url.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
-            throw problem("The URL is empty or holds a space, a control character or a character outside ASCII: "
-                + "percent-encode the path and query, write the host in its xn-- form.")
+            throw problem(
+                "The URL is empty or holds a space, a control character or a character outside ASCII: "
+                    + "percent-encode the path and query, write the host in its xn-- form.")
         }
         guard let parts = Parts(url) else {
             throw problem("The URL cannot be read: write it in full, like https://example.com/hooks.")

@@ -26,6 +26,7 @@ public import OutboxCore
 ///
 /// Headers of the endpoint and of the task come on top; neither can replace one of these.
 public struct HTTPDelivery: Sendable {
+    /// Where the tasks go.
     public let endpoint: HTTPEndpoint
     private let driver: CurlDriver
     private let logger: Logger

@@ -63,5 +63,6 @@ public struct HTTPEndpoint: Sendable {
 extension HTTPEndpoint: CustomStringConvertible, CustomDebugStringConvertible {
     /// The name and the URL without its query. Never a header, which may be a credential.
     public var description: String { "\(name) (\(URLText.redacted(url)))" }
+    /// The same as ``description``.
     public var debugDescription: String { description }
 }

@@ -8,14 +8,21 @@ public struct HTTPEndpointError: Error, Hashable, Sendable, CustomStringConverti
         private enum Value { case name, url, header, timeout, proxy, caFile }
         private let value: Value
 
+        /// The endpoint has no name.
         public static let invalidName = Code(value: .name)
+        /// The URL is no URL, or not one of the kind that is dialled.
         public static let invalidURL = Code(value: .url)
+        /// A header is malformed, reserved or given twice, or all of them are too long.
         public static let invalidHeader = Code(value: .header)
+        /// A timeout is not longer than zero.
         public static let invalidTimeout = Code(value: .timeout)
+        /// The proxy is no URL, or none of a kind that can be a proxy.
         public static let invalidProxy = Code(value: .proxy)
+        /// The file of certificate authorities cannot be read.
         public static let unreadableCAFile = Code(value: .caFile)
     }
 
+    /// Which part is wrong.
     public let code: Code
     /// The endpoint's name; empty if it has none.
     public let endpoint: String
@@ -28,6 +35,7 @@ public struct HTTPEndpointError: Error, Hashable, Sendable, CustomStringConverti
         self.message = message
     }
 
+    /// The message after the endpoint's name.
     public var description: String {
         endpoint.isEmpty ? message : "Endpoint \(endpoint): \(message)"
     }

@@ -9,6 +9,7 @@ public import OutboxRelay
 /// The body is ``Alert/json()``. The `Idempotency-Key` is made of the incident's key and its count, so that a
 /// repeated delivery of one alert can be told from the next alert of the same incident.
 public struct WebhookChannel: AlertChannel {
+    /// Where the alerts go.
     public let endpoint: HTTPEndpoint
     private let driver: CurlDriver
 

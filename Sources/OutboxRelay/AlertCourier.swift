@@ -55,6 +55,7 @@ struct AlertCourier: Sendable {
                 failures: try row.decode(Int.self, "failures"),
                 alert: Alert(
                     incident: try row.decode(Int64.self, "incident"), dedupKey: try row.decode(String.self, "group_key"),
+                    subject: Alert.Subject(rawValue: try row.decode(String.self, "subject")) ?? .deadLetter,
                     event: told == 0 ? .opened : .updated, kind: try row.decode(String.self, "kind"),
                     endpoint: try row.decode(String?.self, "endpoint"), errorType: try row.decode(String.self, "error_type"),
                     message: try row.decode(String.self, "error_message"), count: count, newSinceLast: count - told,

@@ -20,13 +20,9 @@ struct HandlerRun {
         let state = RunState()
         self.state = state
         task = Task {
-            var logger = logger
-            logger[metadataKey: "task"] = .stringConvertible(claimed.id)
-            logger[metadataKey: "kind"] = .string(claimed.kind)
-            logger[metadataKey: "attempt"] = .stringConvertible(claimed.attempt)
             let context = TaskContext(
                 id: claimed.id, kind: claimed.kind, idempotencyKey: claimed.idempotencyKey, attempt: claimed.attempt,
-                deadline: .now + handler.policy.timeout, logger: logger, hold: hold, schema: store.schema, state: state,
+                deadline: .now + handler.policy.timeout, relayLogger: logger, hold: hold, schema: store.schema, state: state,
                 confirmLease: { hold in try await store.renew([hold]) == [hold.seq] }
             )
             finished(await handler.run(claimed, context))

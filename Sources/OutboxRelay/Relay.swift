@@ -47,7 +47,7 @@ public final class Relay: Sendable {
         mailbox = Mailbox()
         stopGrace = configuration.stopGrace
         loop = RelayLoop(
-            mailbox: mailbox, store: store, handlers: table, settings: settings,
+            mailbox: mailbox, store: store, handlers: table, settings: settings, unhandledAfter: configuration.unhandledAfter,
             courier: AlertCourier(
                 store: store, channels: channels, groupInterval: configuration.groupInterval, logger: logger),
             logger: logger)

@@ -30,12 +30,14 @@ public struct RelayConfiguration: Sendable {
     public var groupWait: Duration
     /// How often a channel hears of one incident at most. Default: 5 minutes.
     public var groupInterval: Duration
+    /// How long tasks that no relay can run may wait before a person is told. Default: 5 minutes.
+    public var unhandledAfter: Duration
 
     public init(
         schema: Schema = .outbox, name: String? = nil, concurrency: Int = 64, lease: Duration = .seconds(30),
         poll: ClosedRange<Duration> = .milliseconds(20) ... .milliseconds(250), sweepInterval: Duration = .seconds(5),
         stopGrace: Duration = .seconds(25), cancellationGrace: Duration = .seconds(5), claimBytes: Int = 4 << 20,
-        groupWait: Duration = .seconds(30), groupInterval: Duration = .seconds(300)
+        groupWait: Duration = .seconds(30), groupInterval: Duration = .seconds(300), unhandledAfter: Duration = .seconds(300)
     ) {
         self.schema = schema
         self.name = name ?? RelayIdentity.defaultName
@@ -48,6 +50,7 @@ public struct RelayConfiguration: Sendable {
         self.claimBytes = claimBytes
         self.groupWait = groupWait
         self.groupInterval = groupInterval
+        self.unhandledAfter = unhandledAfter
     }
 
     /// - Throws: ``RelayError`` naming the value that cannot be.
@@ -62,7 +65,9 @@ public struct RelayConfiguration: Sendable {
         try require(sweepInterval >= .milliseconds(100), "sweepInterval must be at least 100 milliseconds, not \(sweepInterval)")
         try require(stopGrace >= .zero && cancellationGrace >= .zero, "stopGrace and cancellationGrace must not be negative")
         try require(claimBytes > 0, "claimBytes must be positive")
-        try require(groupWait >= .zero && groupInterval >= .zero, "groupWait and groupInterval must not be negative")
+        try require(
+            groupWait >= .zero && groupInterval >= .zero && unhandledAfter >= .zero,
+            "groupWait, groupInterval and unhandledAfter must not be negative")
     }
 }
 

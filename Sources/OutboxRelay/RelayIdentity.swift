@@ -14,7 +14,7 @@ internal import Glibc
 package struct RelayIdentity: Sendable {
     package let id: PostgresUUID
     package let name: String
-    package static let version = "0.1.0"
+    package static var version: String { OutboxVersion.current }
 
     package init(name: String) {
         id = PostgresUUID(TaskID.random())

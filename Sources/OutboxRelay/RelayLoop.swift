@@ -21,6 +21,7 @@ struct RelayLoop: Sendable {
     let store: RelayStore
     let handlers: HandlerTable
     let settings: Engine.Settings
+    let unhandledAfter: Duration
     let courier: AlertCourier
     let logger: Logger
 

@@ -45,7 +45,7 @@ struct RelayTurn {
                 failures = 0
                 for (task, claim) in zip(claimed, answer.claimed) {
                     tasks[claim.hold.seq] = task
-                    endpoints[claim.hold.seq] = claim.endpoint
+                    if let endpoint = claim.endpoint { endpoints[claim.hold.seq] = endpoint }
                 }
                 settled += answer.settled
                 events.append(.answered(answer))
@@ -130,15 +130,23 @@ struct RelayTurn {
         let done = engine.takeTally()
         guard !done.isEmpty || lastHeartbeat.map({ now - $0 >= .seconds(59) }) ?? true else { return }
         lastHeartbeat = now
-        let (mailbox, store) = (loop.mailbox, loop.store)
+        let (mailbox, store, unhandledAfter) = (loop.mailbox, loop.store, loop.unhandledAfter)
         group.addTask {
             do {
                 try await store.heartbeat(done, isStopping: false)
+            } catch {
+                store.logger.warning("the heartbeat failed; trying again", metadata: ["error": "\(error)"])
+                return mailbox.post(.heartbeatFailed(done))
+            }
+            do {
+                for (kind, endpoint) in try await store.findUnhandled(after: unhandledAfter) {
+                    store.logger.warning(
+                        "tasks wait, and no relay can run them", metadata: ["kind": "\(kind)", "endpoint": "\(endpoint ?? "-")"])
+                }
                 let trimmed = try await store.trim()
                 if trimmed > 0 { store.logger.info("drained leaves were truncated", metadata: ["leaves": "\(trimmed)"]) }
             } catch {
-                store.logger.warning("the heartbeat failed; trying again", metadata: ["error": "\(error)"])
-                mailbox.post(.heartbeatFailed(done))
+                store.logger.warning("upkeep failed; it is tried again with the next heartbeat", metadata: ["error": "\(error)"])
             }
         }
     }

@@ -30,7 +30,9 @@ final class ClusterKeeper: Sendable {
     static func start() async throws -> (keeper: ClusterKeeper, url: String) {
         // Not TMPDIR: on a Mac that is too long for a socket's path.
         var path = Array("/tmp/outbox-XXXXXX".utf8CString)
-        guard mkdtemp(&path) != nil else { throw failure("No directory can be made in /tmp: \(SystemFailure(number: errno))") }
+        guard mkdtemp(&path) != nil else {
+            throw failure("No directory can be made in /tmp: \(SystemFailure(number: errno))")
+        }
         let directory = String(decoding: path.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         let pair: DescriptorPair
         do { pair = try DescriptorPair.make().get() } catch { throw failure("No socket pair can be made: \(error)") }

@@ -139,3 +139,8 @@ public final class ThrowAwayPostgres: Sendable {
         try await administration.execute(statement)
     }
 }
+
+extension ThrowAwayPostgres {
+    /// Whether clusters are started here, and not a server of `OUTBOX_DATABASE_URL` used.
+    package static var isOwn: Bool { (environmentVariable("OUTBOX_DATABASE_URL") ?? "").isEmpty }
+}

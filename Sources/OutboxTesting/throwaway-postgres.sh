@@ -65,7 +65,8 @@ cleanup() {
     rm -rf "$directory"
 }
 trap cleanup EXIT
-trap 'exit 0' INT TERM HUP
+# PIPE too: whoever started this may be gone before the cluster is up and its URL is printed
+trap 'exit 0' INT TERM HUP PIPE
 
 fail() {
     echo "$1" >&2

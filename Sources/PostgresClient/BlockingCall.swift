@@ -37,7 +37,9 @@ package func callOffThread<Value: Sendable>(
     }
     let answer = Answer<Value>()
     let problem = detachThread {
-        answer.value.withLock { $0 = body() }
+        // The lock is held for storing the value, not for making it: whoever gives up waiting takes it too.
+        let value = body()
+        answer.value.withLock { $0 = value }
         close(pair.far)
     }
     defer { close(pair.near) }

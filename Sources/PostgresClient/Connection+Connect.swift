@@ -96,8 +96,6 @@ extension Connection {
             withCStrings(Array(parameters.values)) { values in PQconnectStartParams(keywords, values, 0) }
         }
         guard let pointer else { return nil }
-        // By default libpq prints notices to standard error, which belongs to the application.
-        PQsetNoticeReceiver(pointer, { _, _ in }, nil)
         // libpq keeps the SQLSTATE of a failed attempt to itself, but this makes it part of the message.
         PQsetErrorVerbosity(pointer, PQERRORS_VERBOSE)
         return Handle(adopting: pointer)
@@ -173,7 +171,7 @@ private func withCStrings<R>(_ strings: [String], _ body: (UnsafePointer<UnsafeP
     return buffer.withUnsafeBufferPointer { buffer in
         let pointers: [UnsafePointer<CChar>?] = offsets.map { buffer.baseAddress?.advanced(by: $0) } + [nil]
         return pointers.withUnsafeBufferPointer { pointers in
-            guard let base = pointers.baseAddress else { preconditionFailure("an array with an element has an address") }
+            guard let base = pointers.baseAddress else { preconditionFailure("the array has an element") }
             return body(base)
         }
     }

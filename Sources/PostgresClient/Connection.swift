@@ -85,7 +85,9 @@ package actor Connection {
         )
         guard results.count == batch.count else {
             self.handle = nil
-            throw PostgresError(.connectionLost, "The server gave \(results.count) answers to \(batch.count) statements.")
+            throw PostgresError(
+                .connectionLost, "The server gave \(results.count) answers to \(batch.count) statements."
+            )
         }
         return results
     }
@@ -166,11 +168,12 @@ package actor Connection {
 
     /// Sends what is queued and reads until the answer is complete.
     ///
-    ///     talking ──(complete)──────────────────────────────► results or the server's error
-    ///        │  └───(broken)────────────────────────────────► connectionLost, closed
-    ///        └──(deadline, cancellation)──► cancel request ──► draining ──(complete)──► timedOut or cancelled;
-    ///                                             ▲               │ │                  the results, if there are any
-    ///                                             └──(1 second)───┘ └──(5 seconds)────► timedOut or cancelled, closed
+    ///     talking ──(complete)──────────────────► results, or the server's error
+    ///      │   └────(broken)────────────────────► connectionLost, closed
+    ///      └(deadline, cancellation)
+    ///          ▼
+    ///     cancel request ◄─(1 second)─ draining ──(complete)──► results if it had finished, else timedOut, cancelled
+    ///          └────────────────────────►  └──────(5 seconds)─► timedOut or cancelled, closed
     private func converse(
         _ handle: Handle, _ expected: Reply, until deadline: ContinuousClock.Instant?, heedingCancellation: Bool
     ) async throws(PostgresError) -> [QueryResult] {

@@ -10,6 +10,7 @@ extension Database {
     /// - Throws: What `body` throws. ``PostgresError/Code/server`` with SQLSTATE 25P02 if a statement had failed and
     ///   `body` went on as if it had not: Postgres answers such a COMMIT with a rollback.
     ///   ``PostgresError/Code/commitOutcomeUnknown`` if the connection broke before COMMIT was answered.
+    @discardableResult
     public func transaction<R>(
         isolation: isolated (any Actor)? = #isolation,
         _ body: (Transaction) async throws -> sending R

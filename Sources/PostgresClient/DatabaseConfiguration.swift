@@ -79,8 +79,11 @@ extension DatabaseConfiguration: CustomStringConvertible, CustomDebugStringConve
     /// User, hosts and database; never the password, nor any parameter that may hold one.
     public var description: String {
         let user = parameters["user"].map { "\($0)@" } ?? ""
-        let hosts = (parameters["host"] ?? parameters["hostaddr"] ?? "").split(separator: ",", omittingEmptySubsequences: false)
-        let ports = (parameters["port"] ?? "").split(separator: ",", omittingEmptySubsequences: false)
+        func items(_ list: String?) -> [Substring] {
+            (list ?? "").split(separator: ",", omittingEmptySubsequences: false)
+        }
+        let hosts = items(parameters["host"] ?? parameters["hostaddr"])
+        let ports = items(parameters["port"])
         let places = hosts.enumerated().map { index, host in
             let port = ports.count == 1 ? ports[0] : index < ports.count ? ports[index] : ""
             return port.isEmpty ? String(host) : "\(host):\(port)"

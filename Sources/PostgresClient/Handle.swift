@@ -13,13 +13,26 @@ import Darwin
 /// Not `Sendable`, so the compiler proves what libpq asks for: one thread at a time per connection.
 final class Handle {
     let pointer: OpaquePointer
+    /// Set by libpq's callback, which runs inside the calls below and so on the thread that makes them.
+    private let hasSaidFarewell = UnsafeMutablePointer<Bool>.allocate(capacity: 1)
 
+    /// Takes over a connection, from its first moment on: libpq prints notices to standard error otherwise.
     init(adopting pointer: OpaquePointer) {
         self.pointer = pointer
+        hasSaidFarewell.initialize(to: false)
+        PQsetNoticeReceiver(pointer, { flag, notice in
+            // What ends the session while nothing is under way, such as a shutdown, comes as a notice, some time
+            // before the socket is closed. Other notices are dropped.
+            guard let severity = PQresultErrorField(notice, Int32(UInt8(ascii: "V"))) else { return }
+            if strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0 {
+                flag?.assumingMemoryBound(to: Bool.self).pointee = true
+            }
+        }, hasSaidFarewell)
     }
 
     deinit {
         PQfinish(pointer)
+        hasSaidFarewell.deallocate()
     }
 
     /// The descriptor to wait for. It changes while connecting: read it before every wait.
@@ -97,10 +110,10 @@ final class Handle {
         // A farewell is a message and then the end: two reads. The bound only guards against a chatty server.
         for _ in 0..<16 {
             var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-            guard poll(&entry, 1, 0) > 0 else { return !isBroken }
+            guard poll(&entry, 1, 0) > 0 else { break }
             guard consumeInput(), PQisBusy(pointer) == 0 else { return false }
         }
-        return !isBroken
+        return !isBroken && !hasSaidFarewell.pointee
     }
 
     /// Ends the use of pipeline mode or begins it; only between conversations.

@@ -32,7 +32,9 @@ public struct PostgresValue {
     func bytes(count: Int) throws(PostgresError) -> UnsafeRawBufferPointer {
         let bytes = try bytes()
         guard bytes.count == count else {
-            throw PostgresError(.decoding, "holds \(bytes.count) bytes where \(PostgresType.describe(type)) has \(count).")
+            throw PostgresError(
+                .decoding, "holds \(bytes.count) bytes where \(PostgresType.describe(type)) has \(count)."
+            )
         }
         return bytes
     }

@@ -32,7 +32,8 @@ extension PostgresError {
 
     /// The connection broke; `text` is what libpq says about it.
     init(connectionLost text: String) {
-        let message = tidied(text)
+        // The lines after the first are guesses at the cause.
+        let message = text.split(separator: "\n").first.map { tidied(String($0)) } ?? ""
         self.init(.connectionLost, message.isEmpty ? "The connection to the server is broken" : message)
         endsSession = true
     }

@@ -106,6 +106,48 @@ extension QueryResult {
         return Int32(bigEndian: bytes.loadUnaligned(as: Int32.self))
     }
 
+    /// An `int2`.
+    package func int16(row: Int, column: Int) throws(PostgresError) -> Int16 {
+        guard let bytes = bytes(row: row, column: column), bytes.count == 2 else {
+            throw mismatch(row: row, column: column, expected: "int2")
+        }
+        return Int16(bigEndian: bytes.loadUnaligned(as: Int16.self))
+    }
+
+    /// A `bool`.
+    package func bool(row: Int, column: Int) throws(PostgresError) -> Bool {
+        guard let bytes = bytes(row: row, column: column), bytes.count == 1 else {
+            throw mismatch(row: row, column: column, expected: "bool")
+        }
+        return bytes[0] != 0
+    }
+
+    /// A `uuid`.
+    package func uuid(row: Int, column: Int) throws(PostgresError) -> PostgresUUID {
+        guard let bytes = bytes(row: row, column: column), bytes.count == 16 else {
+            throw mismatch(row: row, column: column, expected: "uuid")
+        }
+        return PostgresUUID(
+            high: UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self)),
+            low: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
+    }
+
+    /// A `text`.
+    package func string(row: Int, column: Int) throws(PostgresError) -> String {
+        guard let bytes = bytes(row: row, column: column) else {
+            throw mismatch(row: row, column: column, expected: "text")
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// A `bytea`.
+    package func byteArray(row: Int, column: Int) throws(PostgresError) -> [UInt8] {
+        guard let bytes = bytes(row: row, column: column) else {
+            throw mismatch(row: row, column: column, expected: "bytea")
+        }
+        return [UInt8](bytes)
+    }
+
     func bytes(row: Int, column: Int) -> UnsafeRawBufferPointer? {
         let row = Int32(truncatingIfNeeded: row), column = Int32(truncatingIfNeeded: column)
         let length = PQgetlength(pointer, row, column)

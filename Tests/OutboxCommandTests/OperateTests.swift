@@ -186,10 +186,10 @@ import Testing
             )
             try await database.database.execute(
                 """
-                INSERT INTO outbox.relays (id, name, version, kinds, channels, seen_at, stopped_at) VALUES
-                (gen_random_uuid(), 'alive', '0.1.0', NULL, '{log,oncall}', now(), NULL),
-                (gen_random_uuid(), 'gone', '0.1.0', NULL, '{log}', now() - interval '3 minutes', NULL),
-                (gen_random_uuid(), 'stopped', '0.1.0', NULL, '{log}', now(), now())
+                INSERT INTO outbox.relays (id, name, version, kinds, endpoints, channels, seen_at, stopped_at) VALUES
+                (gen_random_uuid(), 'alive', '0.1.0', NULL, '{}', '{log,oncall}', now(), NULL),
+                (gen_random_uuid(), 'gone', '0.1.0', NULL, '{}', '{log}', now() - interval '3 minutes', NULL),
+                (gen_random_uuid(), 'stopped', '0.1.0', NULL, '{}', '{log}', now(), now())
                 """)
             let text = try await database.outbox("status")
             #expect(text.status == 0)

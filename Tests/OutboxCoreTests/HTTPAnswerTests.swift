@@ -22,15 +22,16 @@ import Testing
 
     static let retry = Meaning.again(charged: true, after: nil)
     /// What each status means without and with `Retry-After: 7`.
-    static let table: [(status: Int, plain: Meaning, withRetryAfter: Meaning)] = [
-        (429, .again(charged: false, after: nil), .again(charged: false, after: 7)),
-        (503, retry, .again(charged: false, after: 7)),
-        (407, .again(charged: false, after: nil), .again(charged: false, after: nil)),
-        (511, .again(charged: false, after: nil), .again(charged: false, after: nil)),
-        (409, .again(charged: true, after: 1), .again(charged: true, after: 7)),
-        (413, .dead, .again(charged: true, after: 7)),
-        (101, retry, .again(charged: true, after: 7)), (600, retry, .again(charged: true, after: 7)),
-    ]
+    static let table: [(status: Int, plain: Meaning, withRetryAfter: Meaning)] =
+        [
+            (429, .again(charged: false, after: nil), .again(charged: false, after: 7)),
+            (503, retry, .again(charged: false, after: 7)),
+            (407, .again(charged: false, after: nil), .again(charged: false, after: nil)),
+            (511, .again(charged: false, after: nil), .again(charged: false, after: nil)),
+            (409, .again(charged: true, after: 1), .again(charged: true, after: 7)),
+            (413, .dead, .again(charged: true, after: 7)),
+            (101, retry, .again(charged: true, after: 7)), (600, retry, .again(charged: true, after: 7)),
+        ]
         + [200, 201, 202, 204, 206, 207, 226, 299].map { ($0, .done, .done) }
         + [300, 301, 302, 303, 304, 305, 307, 308, 399, 401, 403, 404].map { ($0, retry, retry) }
         + [408, 421, 423, 424, 425].map { ($0, retry, .again(charged: true, after: 7)) }
@@ -59,7 +60,9 @@ import Testing
             return
         }
         #expect(failure.type == "http.500" && failure.httpStatus == 500 && failure.responseExcerpt == "boom")
-        guard case .retry(let redirect, _, _) = HTTPAnswer(status: 308, location: "https://u:p@b.example/x?token=s").outcome
+        guard
+            case .retry(let redirect, _, _) = HTTPAnswer(status: 308, location: "https://u:p@b.example/x?token=s")
+                .outcome
         else {
             Issue.record("308 is retried")
             return
@@ -93,7 +96,8 @@ import Testing
 
     @Test(arguments: [
         ("https://h/p?q=1#f", "https://h/p?…"), ("https://h/p#f", "https://h/p?…"), ("https://h/p", "https://h/p"),
-        ("https://u:p@h/p", "https://…@h/p"), ("https://h/a@b", "https://h/a@b"), ("/relative?x", "/relative?…"), ("", ""),
+        ("https://u:p@h/p", "https://…@h/p"), ("https://h/a@b", "https://h/a@b"), ("/relative?x", "/relative?…"),
+        ("", ""),
     ])
     func urlsAreRedacted(url: String, shown: String) {
         #expect(URLText.redacted(url) == shown)

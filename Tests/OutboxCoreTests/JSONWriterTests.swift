@@ -9,8 +9,21 @@ import Testing
         var json = JSONWriter()
         json.object {
             $0.member("a", 1)
-            $0.member("b") { $0.array { $0.value(1); $0.value("x"); $0.null(); $0.object { _ in }; $0.array { _ in } } }
-            $0.member("c") { $0.object { $0.member("d", true); $0.member("e", nil as String?) } }
+            $0.member("b") {
+                $0.array {
+                    $0.value(1)
+                    $0.value("x")
+                    $0.null()
+                    $0.object { _ in }
+                    $0.array { _ in }
+                }
+            }
+            $0.member("c") {
+                $0.object {
+                    $0.member("d", true)
+                    $0.member("e", nil as String?)
+                }
+            }
             $0.member("f", nil as Int?)
             $0.member("g") { $0.raw(#"{"raw":[1]}"#.utf8) }
             $0.member("h", "end")

@@ -43,7 +43,9 @@ import Testing
     }
 
     /// "more than 50 years in the future" is the past: RFC 9110 section 5.6.7.
-    @Test(arguments: [(2026, "26", 2026), (2026, "75", 2075), (2026, "77", 1977), (2099, "01", 2101), (1970, "69", 1969)])
+    @Test(arguments: [
+        (2026, "26", 2026), (2026, "75", 2075), (2026, "77", 1977), (2099, "01", 2101), (1970, "69", 1969),
+    ])
     func twoDigitYearsLieWithinFiftyYearsAhead(now: Int, digits: String, year: Int) {
         let now = CalendarTime(year: now, month: 1, day: 1).secondsSinceEpoch
         let date = HTTPDate.parse("Monday, 01-Mar-\(digits) 00:00:00 GMT", nowSecondsSinceEpoch: now)

@@ -57,18 +57,28 @@ let testAlertJSON =
         logger.logLevel = .trace
         await LogChannel(logger: logger).send(testAlert)
         let entries = log.entries.withLock { $0 }
-        #expect(entries.map(\.level) == [.error] && entries.map(\.message) == ["Tasks became dead letters"])
+        #expect(entries.map(\.level) == [.error] && entries.map(\.message) == ["tasks became dead letters"])
         #expect(entries.first?.metadata["incident"] == "7" && entries.first?.metadata["endpoint"] == "crm")
+        #expect(entries.first?.metadata.values.contains { "\($0)".contains("answered") } == false)
         #expect(entries.first?.metadata["task"] == "8e03978e-40d5-43e8-bc93-6894a57f9324")
     }
 }
 
 private final class CapturedLog: LogHandler {
     let entries = Mutex<[(level: Logger.Level, message: String, metadata: Logger.Metadata)]>([])
-    var metadata: Logger.Metadata { get { [:] } set {} }
-    var logLevel: Logger.Level { get { .trace } set {} }
+    var metadata: Logger.Metadata {
+        get { [:] }
+        set {}
+    }
+    var logLevel: Logger.Level {
+        get { .trace }
+        set {}
+    }
 
-    subscript(metadataKey _: String) -> Logger.Metadata.Value? { get { nil } set {} }
+    subscript(metadataKey _: String) -> Logger.Metadata.Value? {
+        get { nil }
+        set {}
+    }
 
     func log(event: LogEvent) {
         entries.withLock { $0.append((event.level, "\(event.message)", event.metadata ?? [:])) }

@@ -42,7 +42,8 @@ import Testing
             let server = try ScriptedServer(always: .send(answer(503, "Retry-After: \(value)\r\n")))
             try await withDelivery(to: server) { delivery, driver in
                 let early = HTTPDelivery(endpoint: delivery.endpoint, driver: driver, now: { 784_111_770 })
-                guard case .retry(let failure, after: .seconds(7), charged: false) = await early.deliver(testTask()) else {
+                guard case .retry(let failure, after: .seconds(7), charged: false) = await early.deliver(testTask())
+                else {
                     Issue.record("Not throttled by \(value)")
                     return
                 }
@@ -68,12 +69,14 @@ import Testing
     }
 
     @Test func endlessHeadersAreAFailure() async throws {
-        let outcome = try await outcome(.endless("HTTP/1.1 200 X\r\n", "x-more: \(String(repeating: "z", count: 1000))\r\n"))
+        let outcome = try await outcome(
+            .endless("HTTP/1.1 200 X\r\n", "x-more: \(String(repeating: "z", count: 1000))\r\n"))
         #expect(outcome.failure?.type == "malformed_answer")
     }
 
     @Test(arguments: [
-        (ScriptedServer.Reply.sendAndClose(""), "reset"), (.reset(""), "reset"), (.sendAndClose("HTTP/1.1 20"), "reset"),
+        (ScriptedServer.Reply.sendAndClose(""), "reset"), (.reset(""), "reset"),
+        (.sendAndClose("HTTP/1.1 20"), "reset"),
         (.sendAndClose("HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\npart"), "reset"),
         (.reset("HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\npart"), "reset"),
         (.sendAndClose("HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"), "reset"),

@@ -40,7 +40,7 @@ func withDelivery<R>(
     try #require(hasHostileEnvironment)
     defer { server.stop() }
     let endpoint = try HTTPEndpoint(
-        name: "test", url: server.url + path, headers: headers, timeout: timeout, proxy: proxy,
+        name: "test", url: server.url + path, headers: headers, connectTimeout: timeout, timeout: timeout, proxy: proxy,
         idempotencyKeyStyle: style)
     let driver = try CurlDriver(limits: limits)
     let result = try await body(HTTPDelivery(endpoint: endpoint, driver: driver), driver)

@@ -24,7 +24,8 @@ import Testing
         ("", "empty"), ("example.com/x", "in full"), ("/x", "in full"), ("ftp://example.com/", "ftp://"),
         ("file:///etc/passwd", "file"), ("gopher://h/", "gopher://"), ("https://u:p@example.com/", "user name"),
         ("https://u@example.com/", "user name"), ("https://example.com/#f", "fragment"),
-        ("https://example.com/a b", "space"), ("https://example.com/\r\nX: y", "control"), ("https://bücher.example/", "xn--"),
+        ("https://example.com/a b", "space"), ("https://example.com/\r\nX: y", "control"),
+        ("https://bücher.example/", "xn--"),
         ("https://", "in full"), ("http://h:99999/", "in full"),
     ])
     func refusesURLs(url: String, hint: String) {

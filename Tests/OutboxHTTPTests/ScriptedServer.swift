@@ -51,8 +51,7 @@ final class ScriptedServer: Sendable {
     /// What happens, in order; for one reader.
     let events: AsyncStream<Event>
     private let continuation: AsyncStream<Event>.Continuation
-    private let listener: CInt
-    private let state = Mutex((requests: [Request](), connections: 0, open: Set<CInt>(), isStopped: false))
+    private let state = Mutex((requests: [Request](), connections: 0, open: Set<CInt>()))
     private let script: @Sendable (Request, _ number: Int) -> Reply
 
     var url: String { "http://127.0.0.1:\(port)/" }
@@ -63,8 +62,9 @@ final class ScriptedServer: Sendable {
     init(_ script: @escaping @Sendable (Request, _ number: Int) -> Reply) throws {
         self.script = script
         (events, continuation) = AsyncStream.makeStream()
+        let listener: CInt
         (listener, port) = try Self.listen()
-        let listener = listener
+        state.withLock { _ = $0.open.insert(listener) }
         guard DetachedThread.start({ [self] in accept(on: listener) }) else { throw Refusal() }
     }
 
@@ -86,7 +86,7 @@ final class ScriptedServer: Sendable {
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let result = withUnsafeMutablePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, length) | Glibc.listen(descriptor, 128) | getsockname(descriptor, $0, &length)
+                bind(descriptor, $0, length) | startListening(descriptor) | getsockname(descriptor, $0, &length)
             }
         }
         guard result == 0 else { throw Refusal() }
@@ -95,28 +95,32 @@ final class ScriptedServer: Sendable {
 
     /// Ends every connection and the threads behind them.
     func stop() {
-        let open = state.withLock { state in
-            state.isStopped = true
-            return state.open
+        // Under the lock, so that none of them is closed, and its number given to another test's socket, meanwhile.
+        state.withLock { state in
+            for descriptor in state.open { shutdown(descriptor, CInt(SHUT_RDWR)) }
         }
-        for descriptor in open { shutdown(descriptor, CInt(SHUT_RDWR)) }
-        shutdown(listener, CInt(SHUT_RDWR))
     }
 
     private func accept(on listener: CInt) {
         while true {
-            let descriptor = Glibc.accept(listener, nil, nil)
+            let descriptor = nextConnection(listener)
             guard descriptor >= 0 else { break }
             let number = state.withLock { state in
                 state.connections += 1
                 state.open.insert(descriptor)
-                return state.isStopped ? nil : state.connections
+                return state.connections
             }
-            if let number, DetachedThread.start({ [self] in serve(descriptor, number) }) { continue }
-            close(descriptor)
+            if !DetachedThread.start({ [self] in serve(descriptor, number) }) { finish(descriptor) }
         }
-        close(listener)
+        finish(listener)
         continuation.finish()
+        // A connection may have come in while the others were being stopped.
+        stop()
+    }
+
+    private func finish(_ descriptor: CInt) {
+        state.withLock { _ = $0.open.remove(descriptor) }
+        close(descriptor)
     }
 
     private func serve(_ descriptor: CInt, _ connection: Int) {
@@ -146,15 +150,15 @@ final class ScriptedServer: Sendable {
             }
             break
         }
-        state.withLock { _ = $0.open.remove(descriptor) }
-        close(descriptor)
+        finish(descriptor)
     }
 
     private func receive(_ descriptor: CInt, _ connection: Int, _ received: inout [UInt8]) -> Request? {
         while true {
             if let end = received.firstRange(of: Array("\r\n\r\n".utf8)) {
                 let head = Request(
-                    head: String(decoding: received[..<end.lowerBound], as: UTF8.self), body: [], connection: connection)
+                    head: String(decoding: received[..<end.lowerBound], as: UTF8.self), body: [], connection: connection
+                )
                 let length = head.header("Content-Length").flatMap { Int($0) } ?? 0
                 if received.count >= end.upperBound + length {
                     let body = Array(received[end.upperBound..<end.upperBound + length])
@@ -183,3 +187,8 @@ final class ScriptedServer: Sendable {
         return true
     }
 }
+
+// Outside the class, whose methods of the same names would hide the system's.
+
+private func startListening(_ descriptor: CInt) -> CInt { listen(descriptor, 1024) }
+private func nextConnection(_ listener: CInt) -> CInt { accept(listener, nil, nil) }

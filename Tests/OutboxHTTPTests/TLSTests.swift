@@ -74,7 +74,9 @@ private struct TLSServer {
             pclose(process)
             return nil
         }
-        let words = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self).split { $0 == " " || $0 == "\n" }
+        let words = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self).split {
+            $0 == " " || $0 == "\n"
+        }
         guard words.count == 2, let port = Int(words[0]), let pid = pid_t(words[1]) else { return nil }
         self.process = process
         self.port = port

@@ -15,19 +15,21 @@ import Testing
         }
         #expect(outcome == .succeeded)
         #expect(
-            server.requests.map(\.lines) == [[
-                "POST /hooks?token=s HTTP/1.1",
-                "Host: 127.0.0.1:\(server.port)",
-                "User-Agent: outbox/\(OutboxVersion.current)",
-                "Accept: */*",
-                "Content-Type: application/json",
-                #"Idempotency-Key: "order-42""#,
-                "webhook-id: 8e03978e-40d5-43e8-bc93-6894a57f9324",
-                "outbox-attempt: 3",
-                "X-Team: billing",
-                "x-order: 42",
-                "Content-Length: 7",
-            ]])
+            server.requests.map(\.lines) == [
+                [
+                    "POST /hooks?token=s HTTP/1.1",
+                    "Host: 127.0.0.1:\(server.port)",
+                    "User-Agent: outbox/\(OutboxVersion.current)",
+                    "Accept: */*",
+                    "Content-Type: application/json",
+                    #"Idempotency-Key: "order-42""#,
+                    "webhook-id: 8e03978e-40d5-43e8-bc93-6894a57f9324",
+                    "outbox-attempt: 3",
+                    "X-Team: billing",
+                    "x-order: 42",
+                    "Content-Length: 7",
+                ]
+            ])
         #expect(server.requests.first?.body == Array(#"{"a":1}"#.utf8))
     }
 
@@ -71,7 +73,8 @@ import Testing
 
     @Test func theEndpointsHeadersWinAndEmptyOnesAreSent() async throws {
         let server = try ScriptedServer(always: .send(answer(200)))
-        try await withDelivery(to: server, headers: [("Authorization", "Bearer right"), ("x-empty", "")]) { delivery, _ in
+        try await withDelivery(to: server, headers: [("Authorization", "Bearer right"), ("x-empty", "")]) {
+            delivery, _ in
             let task = testTask(headers: [("authorization", "Bearer wrong"), ("x-none", ""), ("Accept", "text/plain")])
             #expect(await delivery.deliver(task) == .succeeded)
         }

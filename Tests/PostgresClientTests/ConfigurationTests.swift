@@ -19,7 +19,9 @@ struct ConfigurationTests {
         #expect(!dumped.contains("s3cret") && !String(reflecting: configuration).contains("s3cret"))
     }
 
-    @Test(arguments: ["postgresql://a:s3cret@[::1/db", "host=a s3cret", "nonsense=s3cret", "postgresql:///?s3cre=t", "a\u{0}b"])
+    @Test(arguments: [
+        "postgresql://a:s3cret@[::1/db", "host=a s3cret", "nonsense=s3cret", "postgresql:///?s3cre=t", "a\u{0}b",
+    ])
     func nonsenseIsRefusedWithoutQuotingIt(url: String) throws {
         let error = try #require(throws: PostgresError.self) { try DatabaseConfiguration(url: url) }
         #expect(error.code == .invalidConfiguration)
@@ -27,7 +29,9 @@ struct ConfigurationTests {
     }
 
     @Test func anUnknownOptionIsNamed() throws {
-        let error = try #require(throws: PostgresError.self) { try DatabaseConfiguration(url: "postgresql:///?sslmod=x") }
+        let error = try #require(throws: PostgresError.self) {
+            try DatabaseConfiguration(url: "postgresql:///?sslmod=x")
+        }
         #expect(error.description.contains("sslmod"))
     }
 

@@ -64,7 +64,8 @@ struct ConnectTests {
 
     @Test func theServersRefusalHasItsSQLState() async throws {
         try await withDatabase { database in
-            let error = try await failure { try await Connection.connect(database.configuration.with(database: "nowhere")) }
+            let configuration = database.configuration.with(database: "nowhere")
+            let error = try await failure { try await Connection.connect(configuration) }
             #expect(error.code == .connectionFailed && error.sqlState == .invalidCatalogName)
             #expect(!error.isTransient && error.hint != nil)
             #expect(!error.message.contains("LOCATION") && !error.message.contains("3D000"))
@@ -84,9 +85,8 @@ struct ConnectTests {
 
     @Test func aReadOnlyServerIsPassedOverWhenWritesAreWanted() async throws {
         try await withDatabase { database in
-            try await database.execute(
-                "ALTER DATABASE \(identifier: database.configuration.parameters["dbname"] ?? "") SET default_transaction_read_only = on"
-            )
+            let name = try #require(database.configuration.parameters["dbname"])
+            try await database.execute("ALTER DATABASE \(identifier: name) SET default_transaction_read_only = on")
             var configuration = database.configuration
             configuration.parameters["target_session_attrs"] = "read-write"
             let error = try await failure { try await Connection.connect(configuration) }

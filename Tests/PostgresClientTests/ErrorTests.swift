@@ -66,7 +66,9 @@ struct ErrorTests {
     }
 
     @Test func transientOrNot() {
-        func server(_ state: String) -> PostgresError { PostgresError(.server, "", sqlState: SQLState(rawValue: state)) }
+        func server(_ state: String) -> PostgresError {
+            PostgresError(.server, "", sqlState: SQLState(rawValue: state))
+        }
         for state in ["40001", "40P01", "55P03", "57P01", "53300", "53100", "08006", "25006"] {
             #expect(server(state).isTransient, "\(state)")
         }

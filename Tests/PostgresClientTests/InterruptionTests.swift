@@ -21,7 +21,9 @@ struct InterruptionTests {
         try await withDatabase { database in
             let connection = try await database.connect()
             let session = await connection.processID
-            let error = try await failure { try await connection.run(["SELECT pg_sleep(600)"], timeout: .milliseconds(50)) }
+            let error = try await failure {
+                try await connection.run(["SELECT pg_sleep(600)"], timeout: .milliseconds(50))
+            }
             #expect(error.code == .timedOut && error.isTransient)
             #expect(try await sleepers(database).isEmpty)
             let row = try await connection.run(["SELECT pg_backend_pid()"])[0][0]

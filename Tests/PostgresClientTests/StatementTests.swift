@@ -41,9 +41,8 @@ struct StatementTests {
     @Test func aStringTakesTheTypeOfItsPlace() async throws {
         try await withDatabase { database in
             try await database.execute("CREATE TABLE t (a jsonb, b timestamptz, c uuid, d text)")
-            try await database.execute(
-                "INSERT INTO t VALUES (\(#"{"k": 1}"#), \("2026-01-01Z"), \("00000000-0000-0000-0000-000000000001"), \("d"))"
-            )
+            let (json, time, uuid) = (#"{"k": 1}"#, "2026-01-01Z", "00000000-0000-0000-0000-000000000001")
+            try await database.execute("INSERT INTO t VALUES (\(json), \(time), \(uuid), \("d"))")
             let row = try await database.query("SELECT a FROM t")[0]
             #expect(try row.decode(String.self, at: 0) == #"{"k": 1}"#)
         }

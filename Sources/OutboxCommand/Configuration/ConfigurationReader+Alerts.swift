@@ -8,11 +8,13 @@ internal import Yams
 /// The part `alerts`.
 extension ConfigurationReader {
     mutating func alerts(in root: Section, _ relay: inout RelayConfiguration) -> [Configuration.AlertTarget] {
-        let section = section("alerts", in: root, known: ["group_wait", "group_interval", "channels"])
+        let section = section("alerts", in: root, known: ["group_wait", "group_interval", "unhandled_after", "channels"])
         let day = Duration.seconds(86_400)
         relay.groupWait = duration("group_wait", in: section, default: relay.groupWait, bounds: .zero...day)
         relay.groupInterval = duration(
             "group_interval", in: section, default: relay.groupInterval, bounds: .zero...day)
+        relay.unhandledAfter = duration(
+            "unhandled_after", in: section, default: relay.unhandledAfter, bounds: .zero...day)
         var targets: [Configuration.AlertTarget] = []
         for (kind, line, node) in choices("channels", in: section, of: ["webhook", "command"]) {
             let target = kind == "webhook" ? webhook(node, line) : command(node, line)

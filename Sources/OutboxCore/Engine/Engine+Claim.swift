@@ -36,9 +36,9 @@ extension Engine {
         let suspects = lanes.keys.filter(\.runsAlone)
         if alone.advance(hasSuspects: !suspects.isEmpty, isIdle: running.isEmpty, at: now) {
             let asks = suspects.map { Round.Ask(lane: $0, floor: 0, limit: 1, ceiling: .max) }
-            return Round(asks: asks, total: 1, discover: false, promote: nil, rescue: false)
+            return Round(asks: asks, total: 1, discover: false, promote: nil, rescue: false, isForSuspect: true)
         }
-        let total = alone.isNormal ? min(free, settings.batch) : 0
+        let total = canClaim ? min(free, settings.batch) : 0
         let sweeps = now >= nextSweep
         let promotes = now >= nextPromotion
         let polls = total > 0 ? expectsMore || now >= nextPoll : promotes
@@ -136,7 +136,7 @@ extension Engine {
             let seen = found[task.hold.lane] ?? (seq, seq, 0)
             found[task.hold.lane] = (min(seen.lowest, seq), max(seen.highest, seq), seen.count + 1)
         }
-        if !alone.isNormal {
+        if round.isForSuspect {
             if answer.claimed.isEmpty { lanes = lanes.filter { !$0.key.runsAlone } } else { alone.found() }
             return
         }

@@ -13,7 +13,6 @@ extension Engine {
         nextAttention = nil
         var renewals: [Hold] = []
         for (seq, task) in running where !task.isAbandoned {
-            let leaseEnds = task.leasedAt + settings.lease - settings.leaseMargin
             if let (_, graceUntil) = task.cancelled {
                 if graceUntil <= now {
                     abandon(seq, at: now, &commands)
@@ -22,31 +21,32 @@ extension Engine {
                 payAttention(at: graceUntil)
             } else if task.timeoutAt <= now {
                 cancel(seq, .timedOut, at: now, &commands)
-            } else if leaseEnds <= now {
+            } else if leaseEnd(of: task) <= now {
                 cancel(seq, .leaseLost, at: now, &commands)
+            } else {
+                payAttention(at: min(task.timeoutAt, leaseEnd(of: task)))
             }
-            // what is cancelled still holds its lease, until its grace ends
-            guard task.cancelled?.reason != .leaseLost, leaseEnds > now else { continue }
+            // what is cancelled holds its lease until its grace ends, unless it is the lease that is lost
+            guard running[seq]?.cancelled?.reason != .leaseLost, leaseEnd(of: task) > now else { continue }
             let renewAt = task.leasedAt + settings.renewalAge
             if renewAt > now {
-                payAttention(at: min(renewAt, task.timeoutAt))
+                payAttention(at: renewAt)
             } else if renewing == nil {
                 renewals.append(task.claimed.hold)
-            } else {
-                payAttention(at: min(leaseEnds, task.timeoutAt))
             }
         }
         guard !renewals.isEmpty else { return }
         renewing = Dictionary(uniqueKeysWithValues: renewals.map { ($0.seq, now) })
-        for hold in renewals {
-            if let task = running[hold.seq] { payAttention(at: min(task.timeoutAt, task.leasedAt + settings.lease - settings.leaseMargin)) }
-        }
         commands.append(.renew(renewals))
     }
+
+    /// Until when this relay may be sure of a lease: some time before its end, for the cancellation to arrive.
+    private func leaseEnd(of task: Running) -> Duration { task.leasedAt + settings.lease - settings.leaseMargin }
 
     mutating func noteRenewal(_ renewed: Set<Int64>, at now: Duration, _ commands: inout [Command]) {
         guard let asked = renewing else { return }
         renewing = nil
+        payAttention(at: now)  // others may have come to be renewed meanwhile
         for (seq, askedAt) in asked {
             guard let task = running[seq], !task.isAbandoned else { continue }
             if renewed.contains(seq) {

@@ -54,7 +54,8 @@ extension Engine {
             // The row is gone if the handler's transaction committed: then this is refused, and that is no surprise.
             completed.insert(seq)
             running[seq] = task
-            noteOutcome(otherwise, of: seq, at: now, &commands)
+            let outcome = otherwise == .released ? .retry(timeout(of: task)) : otherwise
+            noteOutcome(outcome, of: seq, at: now, &commands)
         case .retry(let failure, let after, let charged):
             fail(task, failure, after: after, charged: charged, at: now)
         case .rejected(let failure):

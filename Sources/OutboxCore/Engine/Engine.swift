@@ -51,6 +51,7 @@ package struct Engine: Sendable {
 
     // Stopping
     var stopAt: Duration?
+    var hasCancelledAll = false
     var hasStopped = false
 
     package init(settings: Settings, seed: UInt64) {
@@ -72,18 +73,27 @@ package struct Engine: Sendable {
         var isAbandoned = false
     }
 
+    /// When stopping ends although not everything is settled: after the grace of what was cancelled, and some time for
+    /// the last exchange.
+    private func giveUpAt(_ stopAt: Duration) -> Duration { stopAt + settings.cancellationGrace + .seconds(5) }
+
     /// How many more tasks may be started.
     var free: Int { max(0, settings.capacity - running.count) }
+
+    /// Whether ordinary tasks may be claimed; otherwise a round is for upkeep alone, which has its own times.
+    var canClaim: Bool { free > 0 && alone.isNormal }
 
     /// When the engine wants `woke` at the latest; `nil` while it waits for another event.
     package var nextWake: Duration? {
         if hasStopped { return nil }
-        var times = [nextAttention, stopAt].compactMap { $0 }
+        var next = nextAttention
+        func consider(_ time: Duration) { next = min(next ?? time, time) }
+        if let stopAt { consider(hasCancelledAll ? giveUpAt(stopAt) : stopAt) }
         if exchange == nil {
-            if stopAt == nil { times.append(max(nextExchange, min(nextPoll, nextSweep))) }
-            if pending.settlements > 0 { times.append(nextExchange) }
+            if stopAt == nil { consider(max(nextExchange, min(nextSweep, canClaim ? nextPoll : nextPromotion))) }
+            if pending.settlements > 0 { consider(nextExchange) }
         }
-        return times.min()
+        return next
     }
 
     package mutating func handle(_ event: Event, at now: Duration) -> [Command] {
@@ -123,17 +133,18 @@ package struct Engine: Sendable {
     private mutating func decide(at now: Duration, _ commands: inout [Command]) {
         guard !hasStopped else { return }
         if let nextAttention, nextAttention <= now { attend(at: now, &commands) }
-        if let stopAt, stopAt <= now { cancelAll(at: now, &commands) }
+        if let stopAt, stopAt <= now, !hasCancelledAll {
+            hasCancelledAll = true
+            cancelAll(at: now, &commands)
+        }
         if exchange == nil, now >= nextExchange, let next = nextExchangeToSend(at: now) {
             exchange = (next, now)
             commands.append(.exchange(next))
         }
         if let stopAt, exchange == nil {
             let settledAll = running.isEmpty && pending.settlements == 0
-            // Past the grace, and the grace of the cancelled, and some time for the last exchange, nothing helps.
-            let gaveUp = now >= stopAt + settings.cancellationGrace + .seconds(5)
             let onlyAbandoned = pending.settlements == 0 && running.values.allSatisfy(\.isAbandoned)
-            if settledAll || onlyAbandoned || gaveUp {
+            if settledAll || onlyAbandoned || now >= giveUpAt(stopAt) {
                 hasStopped = true
                 commands.append(.stopped(unsettled: pending.settlements))
             }

@@ -20,13 +20,15 @@ package struct LaneKey: Hashable, Sendable {
 
 /// What a relay remembers of a lane. All of it can be lost: a sweep finds it out again.
 struct Lane: Sendable {
-    /// From which seq a claim reads: the lowest seq of a claim made at least a second ago. A hint that spares claims
+    /// From which seq a claim reads: the lowest seq of a claim made at least a quarter of a second ago. A hint that spares claims
     /// the walk over what is done; what commits late behind it is found by the next sweep.
     private(set) var floor: Int64 = 0
     /// Up to which seq there may be leases to rescue; everything, once a claim has read the lane to its end.
     private(set) var ceiling: Int64 = 0
     /// When a claim last found a task here.
     private(set) var lastYield: Duration
+    /// Long enough for most transactions to commit after they drew their seq; the sweep finds the others.
+    private static let floorLag: Duration = .milliseconds(250)
     private var candidate: (lowest: Int64, since: Duration)?
 
     init(now: Duration) { lastYield = now }
@@ -34,7 +36,7 @@ struct Lane: Sendable {
     mutating func claimed(lowest: Int64, highest: Int64, at now: Duration) {
         lastYield = now
         ceiling = max(ceiling, highest)
-        if let candidate, now - candidate.since >= .seconds(1) {
+        if let candidate, now - candidate.since >= Self.floorLag {
             floor = max(floor, candidate.lowest)
             self.candidate = (lowest, now)
         } else if candidate == nil {

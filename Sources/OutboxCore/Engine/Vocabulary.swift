@@ -65,6 +65,8 @@ package struct Round: Sendable, Equatable {
     package var promote: Promotion?
     /// Return expired leases of the lanes asked, up to their ceilings.
     package var rescue: Bool
+    /// It claims one task that is to run alone.
+    var isForSuspect = false
 }
 
 /// An attempt that did not succeed, and where its task goes.

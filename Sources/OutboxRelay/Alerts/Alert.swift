@@ -3,10 +3,19 @@
 
 public import OutboxCore
 
-/// News of an incident: dead letters of one kind, endpoint and error, told once and then at intervals.
+/// News of an incident: dead letters of one kind, endpoint and error, told once and then at intervals; or tasks that no
+/// relay can run.
 ///
 /// Alerts hold what a person needs to start looking. They never hold a payload.
 public struct Alert: Hashable, Sendable {
+    /// What the incident is about.
+    public enum Subject: String, Sendable, CaseIterable {
+        /// Tasks became dead letters.
+        case deadLetter = "dead_letter"
+        /// Tasks wait, and no relay that is alive can run their kind or reach their endpoint. The count is 1.
+        case unhandled
+    }
+
     /// What happened to the incident.
     public enum Event: String, Sendable, CaseIterable {
         /// The first dead letters arrived.
@@ -20,6 +29,8 @@ public struct Alert: Hashable, Sendable {
     /// The same for every alert of one incident's group: the SHA-256 of the group's key in 64 hexadecimal digits.
     /// Receivers that page people fold alerts together by it.
     public var dedupKey: String
+    /// Whether this is the first news or more of the same.
+    public var subject: Subject
     public var event: Event
     /// The kind of the tasks that died.
     public var kind: String
@@ -42,13 +53,16 @@ public struct Alert: Hashable, Sendable {
     /// The relay that sends the alert.
     public var relay: String
 
+    /// Makes an alert of what the database says about an incident.
     public init(
-        incident: Int64, dedupKey: String, event: Event, kind: String, endpoint: String? = nil, errorType: String,
+        incident: Int64, dedupKey: String, subject: Subject = .deadLetter, event: Event, kind: String,
+        endpoint: String? = nil, errorType: String,
         message: String, count: Int, newSinceLast: Int, openedAt: Int64, lastAt: Int64, sampleTaskID: TaskID? = nil,
         relay: String
     ) {
         self.incident = incident
         self.dedupKey = dedupKey
+        self.subject = subject
         self.event = event
         self.kind = kind
         self.endpoint = endpoint
@@ -72,7 +86,7 @@ extension Alert {
     public func json() -> [UInt8] {
         var json = JSONWriter()
         json.object {
-            $0.member("type", "outbox.dead_letter.\(event.rawValue)")
+            $0.member("type", "outbox.\(subject.rawValue).\(event.rawValue)")
             $0.member("timestamp", CalendarTime.rfc3339(microsecondsSinceEpoch: lastAt))
             $0.member("data") {
                 $0.object {

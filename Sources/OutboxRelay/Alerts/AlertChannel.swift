@@ -29,6 +29,7 @@ public struct AlertError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let timedOut = Code(value: .timedOut)
     }
 
+    /// What kind of reason it is.
     public let code: Code
     /// The channel's name.
     public let channel: String
@@ -41,5 +42,6 @@ public struct AlertError: Error, Hashable, Sendable, CustomStringConvertible {
         self.message = message
     }
 
+    /// The message after the channel's name.
     public var description: String { "Alert channel \(channel): \(message)" }
 }

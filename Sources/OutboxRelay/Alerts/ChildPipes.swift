@@ -15,8 +15,8 @@ let spawnLock = Mutex(())
 /// The pipes between this process and a child: one to its standard input, one from its output and error output.
 ///
 /// Every end is closed in whatever else this process starts meanwhile: an end that a stranger held would keep the
-/// child from ever seeing the end of its input. `pipe` and `fcntl` are two steps (Swift's Glibc module lacks `pipe2`), so
-/// pipes are made, and children are started, under ``spawnLock``.
+/// child from ever seeing the end of its input. Making a pipe and marking it are two steps (Swift's Glibc module lacks
+/// `pipe2`), so pipes are made, and children are started, under ``spawnLock``.
 final class ChildPipes {
     private(set) var childInput: CInt = -1
     private(set) var childOutput: CInt = -1

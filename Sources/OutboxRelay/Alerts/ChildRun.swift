@@ -19,6 +19,8 @@ final class ChildRun: Sendable {
         case signalled(CInt, output: [UInt8])
         case timedOut(output: [UInt8])
         case cancelled
+        /// It ended, and another part of this process took the status away.
+        case unknown
         case notStarted(String)
     }
 
@@ -50,6 +52,7 @@ final class ChildRun: Sendable {
     /// Runs the program to its end. Blocks; SIGPIPE must be blocked on the calling thread, as it is on a
     /// ``DetachedThread``.
     func wait() -> Ending {
+        if isCancelled.load(ordering: .relaxed) { return .cancelled }
         let pipes: ChildPipes
         let process: pid_t
         switch start() {
@@ -93,15 +96,18 @@ final class ChildRun: Sendable {
     /// Whether the program has ended; leaves it unreaped.
     private func hasExited(_ process: pid_t) -> Bool {
         var info = siginfo_t()
-        return waitid(P_PID, id_t(process), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_signo == SIGCHLD
+        guard waitid(P_PID, id_t(process), &info, WEXITED | WNOHANG | WNOWAIT) == 0 else {
+            // No such child: it ended and somebody else reaped it, as the kernel does where SIGCHLD is ignored.
+            return errno == ECHILD
+        }
+        return info.si_signo == SIGCHLD
     }
 
     /// Reaps the program.
     private func ending(of process: pid_t, _ output: [UInt8]) -> Ending {
         var status: CInt = 0
         while waitpid(process, &status, 0) < 0 {
-            // Somebody else has reaped it, as a process that ignores SIGCHLD does: nobody knows how it ended.
-            if errno != EINTR { return .notStarted("its exit status was taken by another part of this process") }
+            if errno != EINTR { return .unknown }
         }
         let signal = status & 0x7F
         return signal == 0 ? .exited(status >> 8 & 0xFF, output: output) : .signalled(signal, output: output)

@@ -9,6 +9,7 @@ import Synchronization
 /// `PATH` and the given variables, no other part of the relay's environment and none of its connections. It runs in
 /// a process group of its own; when the time is up the whole group gets `SIGTERM` and, after a grace, `SIGKILL`.
 public struct CommandChannel: AlertChannel {
+    /// `command` unless another name is given.
     public let name: String
     /// The program, looked up in `PATH` unless it holds a slash, and its arguments. Never empty.
     public let command: [String]
@@ -28,7 +29,8 @@ public struct CommandChannel: AlertChannel {
             throw AlertError(.notSent, channel: name, message: "The command is empty: name a program.")
         }
         let texts = command + environment.keys + environment.values
-        guard texts.allSatisfy({ !$0.utf8.contains(0) }), environment.keys.allSatisfy({ !$0.isEmpty && !$0.contains("=") })
+        guard texts.allSatisfy({ !$0.utf8.contains(0) }),
+            environment.keys.allSatisfy({ !$0.isEmpty && !$0.contains("=") })
         else {
             throw AlertError(
                 .notSent, channel: name, message: "An argument or variable holds a NUL, or a variable's name a \"=\".")
@@ -65,6 +67,7 @@ public struct CommandChannel: AlertChannel {
         case .signalled(let signal, let output): throw error(.refused, "was ended by signal \(signal)", output)
         case .timedOut(let output): throw error(.timedOut, "was ended after \(timeout)", output)
         case .cancelled: throw CancellationError()
+        case .unknown: throw error(.refused, "ended, but another part of this process took its exit status", [])
         case .notStarted(let reason): throw error(.notSent, "could not be started: \(reason)", [])
         }
     }

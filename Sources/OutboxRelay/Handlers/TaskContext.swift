@@ -18,13 +18,20 @@ public struct TaskContext: Sendable {
     public let attempt: Int
     /// When the attempt is cancelled for taking too long.
     public let deadline: ContinuousClock.Instant
-    /// Carries the task's id, kind and attempt.
-    public let logger: Logger
-
+    let relayLogger: Logger
     let hold: Hold
     let schema: Schema
     let state: RunState
     let confirmLease: @Sendable (Hold) async throws -> Bool
+
+    /// The relay's logger with the task's id, kind and attempt. Made when it is asked for, since most handlers do not.
+    public var logger: Logger {
+        var logger = relayLogger
+        logger[metadataKey: "task"] = "\(id)"
+        logger[metadataKey: "kind"] = "\(kind)"
+        logger[metadataKey: "attempt"] = "\(attempt)"
+        return logger
+    }
 
     /// Confirms with the database that this attempt still holds the task, and renews its lease: for just before an
     /// effect that must not be repeated without need.

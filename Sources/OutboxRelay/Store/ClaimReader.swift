@@ -34,8 +34,8 @@ struct ClaimReader {
                 claims.news = try news(row)
                 continue
             }
-            let slot: Int16 = try row.decode(Int16.self, at: Column.slot.rawValue)
-            let name = try row.decode(String.self, at: Column.lane.rawValue)
+            let slot = try result.int16(row: number, column: Column.slot.rawValue)
+            let name = try result.string(row: number, column: Column.lane.rawValue)
             if slot != lane.slot || name != lane.name { lane = LaneKey(slot: slot, name: name) }
             let (claimed, task) = try self.task(row, number, lane)
             claims.bytes += task.payload.count
@@ -46,35 +46,43 @@ struct ClaimReader {
     }
 
     private func task(_ row: Row, _ number: Int, _ lane: LaneKey) throws -> (Claimed, ClaimedTask) {
-        let id = TaskID(try row.decode(PostgresUUID.self, at: Column.id.rawValue))
+        let id = TaskID(try result.uuid(row: number, column: Column.id.rawValue))
         let attempt = try result.int32(row: number, column: Column.attempt.rawValue)
-        let kind = try row.decode(String.self, at: Column.kind.rawValue)
-        let claimed = Claimed(
+        let kind = try result.string(row: number, column: Column.kind.rawValue)
+        var claimed = Claimed(
             hold: Hold(lane: lane, seq: try result.int64(row: number, column: Column.seq.rawValue), attempt: attempt),
             kind: kind,
-            endpoint: try optional(row, number, .endpoint),
+            endpoint: try text(number, .endpoint),
             charged: Int(try result.int32(row: number, column: Column.charged.rawValue)),
             crashed: Int(try result.int32(row: number, column: Column.crashed.rawValue)),
-            acknowledged: try row.decode(Bool.self, at: Column.acknowledged.rawValue),
-            maxAttempts: try optional(row, number, .maxAttempts),
-            age: .microseconds(try result.int64(row: number, column: Column.age.rawValue)),
-            expiresIn: try optional(row, number, .expiresIn).map { (micros: Int64) in .microseconds(micros) }
+            acknowledged: try result.bool(row: number, column: Column.acknowledged.rawValue),
+            age: .microseconds(try result.int64(row: number, column: Column.age.rawValue))
         )
-        let headers: [String]? = try optional(row, number, .headers)
+        if !isNull(number, .maxAttempts) {
+            claimed.maxAttempts = Int(try result.int32(row: number, column: Column.maxAttempts.rawValue))
+        }
+        if !isNull(number, .expiresIn) {
+            claimed.expiresIn = .microseconds(try result.int64(row: number, column: Column.expiresIn.rawValue))
+        }
         let task = ClaimedTask(
-            id: id, kind: kind, idempotencyKey: try optional(row, number, .idempotencyKey) ?? id.description,
-            attempt: Int(attempt),
-            headers: stride(from: 0, to: (headers?.count ?? 1) - 1, by: 2).compactMap { index in
-                headers.map { (name: $0[index], value: $0[index + 1]) }
-            },
-            contentType: try optional(row, number, .contentType) ?? "application/json",
-            payload: try row.decode([UInt8].self, at: Column.payload.rawValue)
+            id: id, kind: kind, idempotencyKey: try text(number, .idempotencyKey) ?? id.description, attempt: Int(attempt),
+            headers: isNull(number, .headers) ? [] : try headers(row),
+            contentType: try text(number, .contentType) ?? "application/json",
+            payload: try result.byteArray(row: number, column: Column.payload.rawValue)
         )
         return (claimed, task)
     }
 
-    private func optional<Value: PostgresDecodable>(_ row: Row, _ number: Int, _ column: Column) throws -> Value? {
-        result.isNull(row: number, column: column.rawValue) ? nil : try row.decode(Value.self, at: column.rawValue)
+    /// Name, value, name, value …
+    private func headers(_ row: Row) throws -> [(name: String, value: String)] {
+        let texts = try row.decode([String].self, at: Column.headers.rawValue)
+        return stride(from: 0, to: texts.count - 1, by: 2).map { (name: texts[$0], value: texts[$0 + 1]) }
+    }
+
+    private func isNull(_ number: Int, _ column: Column) -> Bool { result.isNull(row: number, column: column.rawValue) }
+
+    private func text(_ number: Int, _ column: Column) throws -> String? {
+        isNull(number, column) ? nil : try result.string(row: number, column: column.rawValue)
     }
 
     private func news(_ row: Row) throws -> Answer.News {

@@ -133,8 +133,15 @@ struct RelayStore: Sendable {
             }
         }
         try await callUpkeep(
-            "SELECT \(schema.quoted).heartbeat_v1($1, $2, $3, $4, $5, $6::jsonb, $7)",
-            relay.id, relay.name, RelayIdentity.version, scope.kinds, channels, json.text, isStopping)
+            "SELECT \(schema.quoted).heartbeat_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8)",
+            relay.id, relay.name, RelayIdentity.version, scope.kinds, scope.endpoints, channels, json.text, isStopping)
+    }
+
+    /// Kinds, and endpoints that producers named, whose tasks wait although no relay can run them: an incident is open
+    /// for each.
+    func findUnhandled(after delay: Duration) async throws -> [(kind: String, endpoint: String?)] {
+        try await callUpkeep("SELECT kind, endpoint FROM \(schema.quoted).unhandled_v1($1, $2, $3)", delay, channels, groupWait)
+            .map { (kind: try $0.decode(String.self, at: 0), endpoint: try $0.decode(String?.self, at: 1)) }
     }
 
     /// Gives the space of drained leaves back.

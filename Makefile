@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the Outbox project authors
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint format release clean
+
+help: ## Show this
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## Install what building and testing needs and is missing (Debian, Ubuntu)
+	@scripts/setup.sh
+
+build: setup ## Build everything, for debugging
+	swift build
+
+demo: ## See it work: a shop, its relay, and a world that misbehaves
+	@scripts/demo.sh
+
+test: setup ## Run all tests on a throw-away Postgres, and check what a service links
+	@scripts/test.sh
+
+lint: ## Check the style and count the findings; changes nothing
+	@scripts/style.sh lint
+
+format: ## Rewrite the sources in the style that lint checks
+	@scripts/style.sh format
+
+release: setup ## Build the command line with the Swift runtime inside: .build/release/outbox
+	swift build -c release --product outbox --static-swift-stdlib
+
+clean: ## Remove what was built
+	rm -rf .build examples/*/.build

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+internal import OutboxMigrations
+public import PostgresClient
+
+extension ThrowAwayPostgres {
+    /// Creates a database with the outbox's migrations applied, in about 20 milliseconds.
+    public func makeOutbox() async throws -> DatabaseConfiguration {
+        let template = try await template("outbox") { configuration in
+            let database = Database(configuration)
+            do {
+                for migration in Migration.all {
+                    try await database.withConnection { try await $0.runScript(migration.up, timeout: .seconds(30)) }
+                }
+            } catch {
+                await database.close()
+                throw error
+            }
+            await database.close()
+        }
+        return try await makeDatabase(template: template)
+    }
+}

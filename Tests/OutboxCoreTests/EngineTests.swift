@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+import Testing
+
+@testable import OutboxCore
+
+/// The engine alone: events in, commands out, with the test as clock, database and handlers.
+@Suite struct EngineTests {
+    let lane = LaneKey(slot: 0, name: "5:default")
+
+    private func engine(_ change: (inout Engine.Settings) -> Void = { _ in }) -> Engine {
+        var settings = Engine.Settings()
+        settings.capacity = 4
+        settings.kinds = ["k": KindPolicy(retry: RetryPolicy(backoff: .constant(.seconds(1), jitter: false)))]
+        change(&settings)
+        return Engine(settings: settings, seed: 1)
+    }
+
+    private func claimed(_ seq: Int64, attempt: Int32 = 1, lane: LaneKey? = nil, charged: Int = 0, crashed: Int = 0) -> Claimed {
+        Claimed(
+            hold: Hold(lane: lane ?? self.lane, seq: seq, attempt: attempt), kind: "k", charged: charged, crashed: crashed)
+    }
+
+    private func news(_ found: [LaneKey] = []) -> Answer.News { Answer.News(currentSlot: 0, found: found) }
+
+    private func exchange(in commands: [Command]) -> Exchange? {
+        for case .exchange(let exchange) in commands { return exchange }
+        return nil
+    }
+
+    private func started(in commands: [Command]) -> [Int64] {
+        commands.compactMap { if case .start(let task) = $0 { task.hold.seq } else { nil } }
+    }
+
+    @Test func theFirstRoundSweepsAndDiscovers() throws {
+        var engine = engine()
+        let round = try #require(exchange(in: engine.handle(.woke, at: .zero))?.round)
+        #expect(round.discover)
+        #expect(round.rescue)
+        #expect(round.promote == .all)
+        #expect(round.total == 4)
+    }
+
+    @Test func claimsNoMoreThanItCanStartAndOneExchangeAtATime() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        #expect(exchange(in: engine.handle(.nudged, at: .milliseconds(1))) == nil, "one exchange is under way")
+        let commands = engine.handle(.answered(Answer(claimed: (1...3).map { claimed($0) }, news: news([lane]))), at: .milliseconds(2))
+        #expect(started(in: commands) == [1, 2, 3])
+        let next = exchange(in: engine.handle(.nudged, at: .milliseconds(30)))
+        #expect(next?.round?.total == 1, "one place is free")
+        #expect(next?.round?.asks.map(\.lane) == [lane])
+    }
+
+    @Test func whatGathersDuringAnExchangeGoesWithTheNext() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: (1...4).map { claimed($0) }, news: news([lane]))), at: .milliseconds(1))
+        let first = engine.handle(.finished(seq: 1, .succeeded), at: .milliseconds(2))
+        #expect(exchange(in: first)?.succeeded.map(\.seq) == [1])
+        #expect(exchange(in: engine.handle(.finished(seq: 2, .succeeded), at: .milliseconds(3))) == nil)
+        #expect(exchange(in: engine.handle(.finished(seq: 3, .retry(Failure(type: "t", message: "m"))), at: .milliseconds(4))) == nil)
+        let second = try #require(exchange(in: engine.handle(.answered(Answer(settled: [1], news: news())), at: .milliseconds(5))))
+        #expect(second.succeeded.map(\.seq) == [2])
+        #expect(second.failed.map(\.hold.seq) == [3])
+        #expect(second.failed[0].target == .later(.seconds(1)))
+        #expect(second.failed[0].charged)
+    }
+
+    @Test func aRefusedSettlementIsReportedAndCountedOnce() {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1), claimed(2)], news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(.finished(seq: 1, .succeeded), at: .milliseconds(2))
+        let commands = engine.handle(.answered(Answer(settled: [], news: news())), at: .milliseconds(3))
+        let reports = commands.compactMap { if case .report(let report) = $0 { report } else { nil } }
+        #expect(reports == [.fenced(seq: 1, kind: "k")])
+        var expected = Tally()
+        expected.fenced = 1
+        #expect(engine.takeTally() == ["k": expected])
+        #expect(engine.takeTally().isEmpty)
+    }
+
+    @Test func aLostReplyIsSentAgainAndARefusalThenIsNoSurprise() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(.finished(seq: 1, .succeeded), at: .milliseconds(2))
+        _ = engine.handle(.exchangeFailed(unknown: true), at: .milliseconds(3))
+        let wake = try #require(engine.nextWake)
+        #expect(wake > .milliseconds(3), "after a pause")
+        let again = exchange(in: engine.handle(.woke, at: wake))
+        #expect(again?.succeeded.map(\.seq) == [1])
+        let commands = engine.handle(.answered(Answer(settled: [], news: news())), at: wake)
+        #expect(!commands.contains { if case .report = $0 { true } else { false } })
+        #expect(engine.takeTally()["k"]?.succeeded == 1)
+    }
+
+    @Test func floorsLagBehindAndSweepsLookBehindThem() throws {
+        var engine = engine { $0.capacity = 1000 }
+        var now = Duration.zero
+        _ = engine.handle(.woke, at: now)
+        var seq: Int64 = 0
+        var sawSweep = false
+        var floors: [Int64] = []
+        for _ in 0..<800 {
+            seq += 10
+            now += .milliseconds(10)
+            var next = exchange(in: engine.handle(.answered(Answer(claimed: [claimed(seq)], news: news([lane]))), at: now))
+            next = next ?? exchange(in: engine.handle(.finished(seq: seq, .succeeded), at: now))
+            while next == nil { now = try #require(engine.nextWake); next = exchange(in: engine.handle(.woke, at: now)) }
+            guard let round = next?.round, let ask = round.asks.first else { continue }
+            if round.rescue {
+                #expect(ask.floor == 0)
+                sawSweep = true
+            } else {
+                floors.append(ask.floor)
+                #expect(ask.floor < seq, "never past what was claimed last")
+            }
+        }
+        #expect(sawSweep)
+        #expect(floors.last ?? 0 > 100, "the floor moves")
+    }
+
+    @Test func renewsALeaseThatIsAThirdUsedUpAndCancelsOneThatIsGone() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1), claimed(2)], news: news([lane]))), at: .seconds(1))
+        let commands = engine.handle(.woke, at: .seconds(10))
+        let renewal = commands.compactMap { if case .renew(let holds) = $0 { holds } else { nil } }.first
+        #expect(Set(renewal?.map(\.seq) ?? []) == [1, 2])
+        let answer = engine.handle(.renewed([1]), at: .seconds(11))
+        #expect(answer.contains { if case .cancel(2, .leaseLost) = $0 { true } else { false } })
+        // the lease was renewed at 10: without another renewal the handler is cancelled before 40
+        _ = engine.handle(.woke, at: .seconds(21))
+        _ = engine.handle(.renewalFailed, at: .seconds(22))
+        let late = engine.handle(.woke, at: .seconds(36))
+        #expect(late.contains { if case .cancel(1, .leaseLost) = $0 { true } else { false } })
+        let end = engine.handle(.finished(seq: 1, .released), at: .seconds(37))
+        #expect(exchange(in: end)?.settlements ?? 0 == 0, "another attempt has it: nothing is settled")
+    }
+
+    @Test func suspectsRunAloneAndTakeAtMostHalfOfTheTime() throws {
+        var engine = engine()
+        let suspects = LaneKey(slot: 0, name: "5:default:!")
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane, suspects]))), at: .milliseconds(1))
+        let draining = exchange(in: engine.handle(.nudged, at: .milliseconds(300)))
+        #expect(draining?.round?.total ?? 0 == 0, "nothing is claimed while one runs")
+        _ = engine.handle(.answered(Answer(news: news())), at: .milliseconds(301))
+        _ = engine.handle(.finished(seq: 1, .succeeded), at: .milliseconds(302))
+        var next = engine.exchange?.sent
+        if next?.round?.asks.contains(where: { $0.lane == suspects && $0.limit == 1 }) != true {
+            next = exchange(in: engine.handle(.answered(Answer(settled: [1], news: news())), at: .milliseconds(303)))
+        }
+        #expect(next?.round?.total == 1)
+        #expect(next?.round?.asks.map(\.lane) == [suspects])
+        let alone = engine.handle(.answered(Answer(settled: [1], claimed: [claimed(9, attempt: 2, lane: suspects, crashed: 1)], news: news())), at: .milliseconds(304))
+        #expect(started(in: alone) == [9])
+        let beside = exchange(in: engine.handle(.nudged, at: .milliseconds(600)))
+        #expect(beside?.round?.total ?? 0 == 0, "nothing runs beside it")
+        _ = engine.handle(.answered(Answer(news: news())), at: .milliseconds(601))
+        let after = exchange(in: engine.handle(.finished(seq: 9, .succeeded), at: .milliseconds(700)))
+        #expect(after?.succeeded.map(\.seq) == [9])
+        #expect(after?.round.map { $0.total > 1 } ?? true, "ordinary tasks have their turn now")
+    }
+
+    @Test func stoppingClaimsNothingReleasesWhatCameLateAndEnds() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane]))), at: .milliseconds(1))
+        let polling = exchange(in: engine.handle(.nudged, at: .milliseconds(50)))
+        #expect(polling?.round?.total == 3)
+        _ = engine.handle(.stop(grace: .seconds(1)), at: .milliseconds(60))
+        let late = engine.handle(.answered(Answer(claimed: [claimed(2)], news: news())), at: .milliseconds(70))
+        #expect(started(in: late).isEmpty)
+        let release = try #require(exchange(in: late))
+        #expect(release.round == nil)
+        #expect(release.failed.map(\.target) == [.ready])
+        #expect(release.failed.map(\.charged) == [false])
+        _ = engine.handle(.answered(Answer(settled: [2])), at: .milliseconds(80))
+        let cancels = engine.handle(.woke, at: .milliseconds(1061))
+        #expect(cancels.contains { if case .cancel(1, .stopping) = $0 { true } else { false } })
+        let last = engine.handle(.finished(seq: 1, .released), at: .milliseconds(1070))
+        #expect(exchange(in: last)?.failed.map(\.target) == [.ready])
+        let end = engine.handle(.answered(Answer(settled: [1])), at: .milliseconds(1080))
+        #expect(end.contains { if case .stopped(unsettled: 0) = $0 { true } else { false } })
+        #expect(engine.nextWake == nil)
+    }
+
+    @Test func aStopWithoutADatabaseEndsAllTheSame() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(.finished(seq: 1, .succeeded), at: .milliseconds(2))
+        _ = engine.handle(.stop(grace: .seconds(1)), at: .milliseconds(3))
+        var now = Duration.milliseconds(3)
+        for _ in 0..<1000 {
+            if engine.exchange != nil { _ = engine.handle(.exchangeFailed(unknown: false), at: now) }
+            guard let wake = engine.nextWake else { break }
+            now = max(now, wake)
+            _ = engine.handle(.woke, at: now)
+        }
+        #expect(engine.nextWake == nil, "it gave up")
+        #expect(now < .seconds(30))
+    }
+
+    @Test func prioritiesComeFirstAndLowOnesInTheEnd() throws {
+        var engine = engine { $0.capacity = 1 }
+        let urgent = LaneKey(slot: 0, name: "0:a")
+        let lazy = LaneKey(slot: 0, name: "9:b")
+        var now = Duration.zero
+        _ = engine.handle(.woke, at: now)
+        var firsts: [LaneKey] = []
+        var seq: Int64 = 0
+        for _ in 0..<40 {
+            now += .milliseconds(1)
+            seq += 1
+            _ = engine.handle(.answered(Answer(claimed: [claimed(seq, lane: urgent)], news: news([urgent, lazy]))), at: now)
+            var next = exchange(in: engine.handle(.finished(seq: seq, .succeeded), at: now))
+            while next == nil { now = try #require(engine.nextWake); next = exchange(in: engine.handle(.woke, at: now)) }
+            if let first = next?.round?.asks.first?.lane { firsts.append(first) }
+        }
+        #expect(firsts.count(where: { $0 == urgent }) > firsts.count(where: { $0 == lazy }) * 4)
+        #expect(firsts.contains(lazy), "ageing: low priorities come forward now and then")
+    }
+
+    /// Whatever happens, a wake that the engine asked for leads to a command or to a later wake: it never spins.
+    @Test(arguments: [UInt64](0..<200)) func neverAsksToBeWokenInVain(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        var engine = engine {
+            $0.capacity = Int.random(in: 1...4, using: &random)
+            $0.lease = .seconds(3)
+            $0.kinds["k"]?.timeout = .seconds(2)
+        }
+        let suspects = LaneKey(slot: 0, name: "5:default:!")
+        var now = Duration.zero
+        var seq: Int64 = 0
+        var running: [Int64] = []
+        var sent: Exchange?
+        var renewals: [Int64]?
+
+        func take(_ commands: [Command]) {
+            for command in commands {
+                switch command {
+                case .exchange(let exchange): sent = exchange
+                case .start(let task): running.append(task.hold.seq)
+                case .renew(let holds): renewals = holds.map(\.seq)
+                default: break
+                }
+            }
+        }
+        take(engine.handle(.woke, at: now))
+        for _ in 0..<400 {
+            switch Int.random(in: 0..<8, using: &random) {
+            case 0..<3:
+                guard let wake = engine.nextWake else { continue }
+                now = max(now, wake)
+                let commands = engine.handle(.woke, at: now)
+                take(commands)
+                if commands.isEmpty, let next = engine.nextWake { #expect(next > now, "woken in vain at \(now)") }
+            case 3, 4:
+                guard let exchange = sent else { continue }
+                sent = nil
+                now += .milliseconds(Int64.random(in: 0...20, using: &random))
+                if Int.random(in: 0..<6, using: &random) == 0 {
+                    take(engine.handle(.exchangeFailed(unknown: Bool.random(using: &random)), at: now))
+                    continue
+                }
+                var answer = Answer(settled: exchange.succeeded.map(\.seq) + exchange.failed.map(\.hold.seq))
+                if let round = exchange.round {
+                    answer.news = news(Bool.random(using: &random) ? [lane, suspects] : [lane])
+                    for _ in 0..<Int.random(in: 0...max(round.total, 0), using: &random) {
+                        seq += 1
+                        let isForSuspect = round.asks.allSatisfy(\.lane.runsAlone) && !round.asks.isEmpty
+                        answer.claimed.append(claimed(seq, lane: isForSuspect ? suspects : lane))
+                    }
+                }
+                take(engine.handle(.answered(answer), at: now))
+            case 5:
+                guard let index = running.indices.randomElement(using: &random) else { continue }
+                let outcomes: [Outcome] = [
+                    .succeeded, .released, .retry(Failure(type: "t", message: "m")), .rejected(Failure(type: "t", message: "m")),
+                    .completed(orElse: .released),
+                ]
+                take(engine.handle(.finished(seq: running.remove(at: index), outcomes.randomElement(using: &random) ?? .succeeded), at: now))
+            case 6:
+                guard let asked = renewals else { continue }
+                renewals = nil
+                take(engine.handle(Bool.random(using: &random) ? .renewed(asked.filter { $0 % 3 != 0 }) : .renewalFailed, at: now))
+            default:
+                now += .milliseconds(Int64.random(in: 0...1500, using: &random))
+            }
+        }
+        take(engine.handle(.stop(grace: .seconds(1)), at: now))
+        for _ in 0..<200 where engine.nextWake != nil {
+            if sent != nil {
+                sent = nil
+                take(engine.handle(.exchangeFailed(unknown: true), at: now))
+            } else if let wake = engine.nextWake {
+                now = max(now, wake)
+                let commands = engine.handle(.woke, at: now)
+                take(commands)
+                if commands.isEmpty, let next = engine.nextWake { #expect(next > now, "woken in vain at \(now)") }
+            }
+        }
+        #expect(engine.nextWake == nil, "a stop ends")
+    }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+import FoundationEssentials
+import Outbox
+@testable import PostgresClient
+import Testing
+
+/// What may be enqueued, by Swift and by SQL alike; what may not is refused before anything is written.
+@Suite struct EnqueueTests {
+    /// An argument that cannot be, once as SQL and once as Swift, and the argument that both have to name.
+    struct Refused: Sendable, CustomTestStringConvertible {
+        let argument: String
+        let sql: String
+        let swift: @Sendable () throws -> Enqueue
+        var testDescription: String { sql }
+
+        init(_ argument: String, _ sql: String, _ swift: @escaping @Sendable () throws -> Enqueue) {
+            self.argument = argument
+            self.sql = sql
+            self.swift = swift
+        }
+    }
+
+    static func task(_ options: EnqueueOptions) throws -> Enqueue { try Enqueue(kind: "a.b", payload: [], options: options) }
+
+    static let refused: [Refused] = [
+        Refused("kind", "'a b', ''") { try Enqueue(kind: "a b", payload: []) },
+        Refused("kind", "'', ''") { try Enqueue(kind: "", payload: []) },
+        Refused("kind", "'a..b', ''") { try Enqueue(kind: "a..b", payload: []) },
+        Refused("kind", "'a.', ''") { try Enqueue(kind: "a.", payload: []) },
+        Refused("kind", "'é', ''") { try Enqueue(kind: "é", payload: []) },
+        Refused("kind", "repeat('a', 129), ''") { try Enqueue(kind: String(repeating: "a", count: 129), payload: []) },
+        Refused("payload", "'a.b', repeat('x', 1048577)") {
+            try Enqueue(kind: "a.b", payload: [UInt8](repeating: 120, count: 1_048_577))
+        },
+        Refused("queue", "'a.b', '', queue => 'A'") { try task(.init(queue: "A")) },
+        Refused("queue", "'a.b', '', queue => 'a:b'") { try task(.init(queue: "a:b")) },
+        Refused("queue", "'a.b', '', queue => ''") { try task(.init(queue: "")) },
+        Refused("priority", "'a.b', '', priority => 10") { try task(.init(priority: 10)) },
+        Refused("priority", "'a.b', '', priority => -1") { try task(.init(priority: -1)) },
+        Refused("delay", "'a.b', '', delay => '-1 second'") { try task(.init(start: .after(.seconds(-1)))) },
+        Refused("delay", "'a.b', '', delay => '11 years'") { try task(.init(start: .after(.seconds(11 * 366 * 86400)))) },
+        Refused("endpoint", "'a.b', '', endpoint => 'a b'") { try task(.init(endpoint: "a b")) },
+        Refused("max_attempts", "'a.b', '', max_attempts => 0") { try task(.init(maxAttempts: 0)) },
+        Refused("idempotency_key", "'a.b', '', idempotency_key => ''") { try task(.init(idempotencyKey: "")) },
+        Refused("idempotency_key", "'a.b', '', idempotency_key => 'é'") { try task(.init(idempotencyKey: "é")) },
+        Refused("idempotency_key", "'a.b', '', idempotency_key => E'a\\nb'") { try task(.init(idempotencyKey: "a\nb")) },
+        Refused("idempotency_key", "'a.b', '', idempotency_key => repeat('k', 256)") {
+            try task(.init(idempotencyKey: String(repeating: "k", count: 256)))
+        },
+        Refused("headers", "'a.b', '', headers => '{\"a b\": \"\"}'") { try task(.init(headers: ["a b": ""])) },
+        Refused("headers", "'a.b', '', headers => '{\"a\": \"\\n\"}'") { try task(.init(headers: ["a": "\n"])) },
+        Refused("headers", "'a.b', '', headers => '{\"a\": \"é\"}'") { try task(.init(headers: ["a": "é"])) },
+        Refused("headers", "'a.b', '', headers => jsonb_build_object('a', repeat('x', 4096))") {
+            try task(.init(headers: ["a": String(repeating: "x", count: 4096)]))
+        },
+    ] + [
+        "Host", "content-type", "Content-Length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "expect",
+        "keep-alive", "user-agent", "Idempotency-Key", "traceparent", "tracestate", "baggage", "forwarded", "proxy-x",
+        "webhook-id", "ce-id", "outbox-attempt", "x-forwarded-for",
+    ].map { name in
+        Refused("headers", "'a.b', '', headers => '{\"\(name)\": \"\"}'") { try task(.init(headers: [name: ""])) }
+    }
+
+    @Test(arguments: refused) func isRefusedBySQLAndBySwift(_ refused: Refused) async throws {
+        let swift = #expect(throws: EnqueueError.self) { _ = try refused.swift() }
+        #expect(swift?.argument == refused.argument)
+        #expect(swift?.hint.isEmpty == false)
+        try await withOutbox { database in
+            let sql = await #expect(throws: PostgresError.self) {
+                _ = try await database.query(Statement("SELECT outbox.enqueue(\(refused.sql))", binds: []))
+            }
+            #expect(sql?.sqlState == SQLState(rawValue: "22023"))
+            #expect(sql?.message.contains("outbox.enqueue: \(refused.argument) ") == true, "\(sql?.message ?? "")")
+            let left = try await database.tasksLeft()
+            #expect(left == 0)
+        }
+    }
+
+    @Test(arguments: [
+        ("delay", "'a.b', '', delay => '1 s', run_at => now()"), ("run_at", "'a.b', '', run_at => 'infinity'"),
+        ("expires_at", "'a.b', '', expires_at => now()"), ("expires_at", "'a.b', '', delay => '1 h', expires_at => now() + interval '1 min'"),
+        ("content_type", "'a.b', '', content_type => 'json'"), ("content_type", "'a.b', '', content_type => E'a/b\\r\\nx: y'"),
+        ("headers", "'a.b', '', headers => '[]'"), ("headers", "'a.b', '', headers => '{\"a\": 1}'"),
+        ("payload", "'a.b', null::text"), ("kind", "null, 'x'"), ("priority", "'a.b', '', priority => null"),
+    ]) func isRefusedBySQL(argument: String, call: String) async throws {
+        try await withOutbox { database in
+            let error = await #expect(throws: PostgresError.self) {
+                _ = try await database.query(Statement("SELECT outbox.enqueue(\(call))", binds: []))
+            }
+            #expect(error?.sqlState == SQLState(rawValue: "22023"))
+            #expect(error?.message.contains("outbox.enqueue: \(argument) ") == true, "\(error?.message ?? "")")
+        }
+    }
+
+    @Test func refusalInSwiftLeavesTheTransactionAsItWas() async throws {
+        try await withOutbox { database in
+            try await database.transaction { transaction in
+                await #expect(throws: EnqueueError.self) { try await transaction.enqueue(kind: "a b", payload: []) }
+                await #expect(throws: PostgresError.self) {
+                    try await transaction.enqueue(kind: "a.b", payload: [], contentType: "text/plain\0")
+                }
+                await #expect(throws: EnqueueError.self) {
+                    try await transaction.enqueue(batch: [("a.b", []), ("a b", [])])
+                }
+                try await transaction.enqueue(kind: "a.b", payload: [])
+            }
+            #expect(try await database.tasksLeft() == 1)
+        }
+    }
+
+    @Test func everyOptionIsStored() async throws {
+        try await withOutbox { database in
+            let id = TaskID.random()
+            let options = EnqueueOptions(
+                queue: "mail", priority: 2, start: .after(.seconds(60)), expiresAt: Date(timeIntervalSince1970: 4_000_000_000),
+                idempotencyKey: "k-1", headers: ["x-tenant": "a\"b"], endpoint: "partner", maxAttempts: 7, id: id)
+            try await database.transaction { transaction in
+                let returned = try await transaction.enqueue(
+                    kind: "a.b", payload: Array("{}".utf8), contentType: "application/vnd.x+json", options: options)
+                #expect(returned == id)
+            }
+            let row = try await database.query(
+                """
+                SELECT id::text, queue, priority, state, idempotency_key, headers->>'x-tenant', endpoint, max_attempts, content_type,
+                       extract(epoch FROM expires_at)::bigint, run_at BETWEEN now() + interval '50 s' AND now() + interval '61 s',
+                       payload, attempt
+                FROM outbox.tasks
+                """)[0]
+            #expect(try row.decode(String.self, at: 0) == id.description)
+            let texts = try [1, 3, 4, 5, 6].map { try row.decode(String.self, at: $0) }
+            #expect(texts == ["mail", "waiting", "k-1", "a\"b", "partner"])
+            #expect(try row.decode(Int.self, at: 2) == 2)
+            #expect(try row.decode(Int.self, at: 7) == 7)
+            #expect(try row.decode(String.self, at: 8) == "application/vnd.x+json")
+            #expect(try row.decode(Int.self, at: 9) == 4_000_000_000)
+            #expect(try row.decode(Bool.self, at: 10))
+            #expect(try row.decode(String.self, at: 11) == "{}")
+            #expect(try row.decode(Int.self, at: 12) == 0)
+        }
+    }
+
+    @Test func theThreePayloadFormsStoreTheirBytes() async throws {
+        try await withOutbox { database in
+            _ = try await database.query("SELECT outbox.enqueue('a.b', '{\"a\":  1}')")
+            _ = try await database.query("SELECT outbox.enqueue('a.b', '\\x00ff'::bytea)")
+            _ = try await database.query("SELECT outbox.enqueue('a.b', '{\"a\":  1}'::jsonb)")
+            let rows = try await database.query("SELECT payload FROM outbox.ready ORDER BY seq")
+            #expect(try rows.map { try $0.decode([UInt8].self, at: 0) } == [
+                Array("{\"a\":  1}".utf8), [0, 255], Array("{\"a\": 1}".utf8),
+            ])
+            let texts = try await database.query("SELECT payload FROM outbox.tasks WHERE bytes = 2")
+            #expect(try texts[0].decode(String?.self, at: 0) == nil, "the view shows null for bytes that are no text")
+        }
+    }
+
+    @Test func enqueueManyReturnsTheIdsInOrder() async throws {
+        try await withOutbox { database in
+            let ids = (0..<5).map { _ in PostgresUUID(TaskID.random()) }
+            let returned = try await database.query(
+                "SELECT outbox.enqueue_many(ARRAY['a.b'], ARRAY['0','1','2','3','4'], ids => \(ids), idempotency_keys => ARRAY['a',NULL,'c','d','e'])")
+            #expect(try returned.map { try $0.decode(PostgresUUID.self, at: 0) } == ids)
+            let stored = try await database.query("SELECT payload FROM outbox.tasks ORDER BY array_position(\(ids), id)")
+            #expect(try stored.map { try $0.decode(String.self, at: 0) } == ["0", "1", "2", "3", "4"])
+            let keys = try await database.count("SELECT count(*) FROM outbox.ready WHERE idempotency_key IS NULL")
+            #expect(keys == 1)
+        }
+    }
+
+    @Test func theNeutralStatementWorksAsItIs() async throws {
+        try await withOutbox { database in
+            let enqueue = try Enqueue(
+                kind: "a.b", payload: [1, 2, 3], options: EnqueueOptions(start: .at(Date(timeIntervalSince1970: 0)), headers: ["a": "b"]))
+            let same = try Enqueue(kind: "c", payload: [])
+            #expect(enqueue.text == same.text, "one text for all, so that drivers may prepare it")
+            let result = try await database.query(enqueue.statement)
+            #expect(try result[0].decode(String.self, at: 0) == enqueue.id.description)
+            #expect(try await database.count("SELECT count(*) FROM outbox.tasks WHERE state = 'ready'") == 1)
+        }
+    }
+
+    @Test func cancelRemovesWhatDoesNotRun() async throws {
+        try await withOutbox { database in
+            let ids = try await database.transaction { transaction in
+                [
+                    try await transaction.enqueue(kind: "a.b", payload: []),
+                    try await transaction.enqueue(kind: "a.b", payload: [], options: .init(start: .after(.seconds(60)))),
+                    try await transaction.enqueue(kind: "running", payload: []),
+                ]
+            }
+            _ = try await database.query("UPDATE outbox.ready SET relay = gen_random_uuid(), attempt = 1 WHERE kind = 'running'")
+            var cancelled: [Bool] = []
+            for id in ids + [ids[0]] {
+                cancelled.append(try await database.query("SELECT outbox.cancel(\(PostgresUUID(id)))")[0].decode(Bool.self, at: 0))
+            }
+            #expect(cancelled == [true, true, false, false])
+        }
+    }
+
+    @Test func aTypedTaskHasStableBytes() throws {
+        struct Order: OutboxTask, Codable {
+            static let kind = "order"
+            var b = 1
+            var a = "x/é"
+        }
+        #expect(String(decoding: try Order().payload(), as: UTF8.self) == #"{"a":"x/é","b":1}"#)
+        #expect(try Order(payload: Order().payload()).a == "x/é")
+        #expect(throws: EnqueueError.self) { _ = try Schema("Robert'); DROP") }
+        #expect(throws: EnqueueError.self) { _ = try Schema("1a") }
+        #expect(try Schema("jobs_2").name == "jobs_2")
+    }
+}

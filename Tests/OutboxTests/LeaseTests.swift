@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+import Outbox
+import OutboxRelay
+@testable import PostgresClient
+import Synchronization
+import Testing
+
+/// Leases, fences, crashes and the end of a relay.
+@Suite struct LeaseTests {
+    private func enqueue(_ database: Database, _ count: Int = 1) async throws {
+        try await database.transaction { try await $0.enqueue(batch: (0..<count).map { _ in ("k", []) }) }
+    }
+
+    /// Claims everything as a relay that is about to vanish.
+    private func claimAndVanish(_ database: Database, early: String = "{}", lease: String = "1 second") async throws {
+        _ = try await database.query(
+            """
+            SELECT * FROM outbox.claim_v1(gen_random_uuid(), \(lease)::interval, NULL, '{}', \(early)::text[], '{}', '{}', '{}', '{}',
+                1000, 100000000, 1000, NULL, 0, NULL, NULL, NULL)
+            """)
+    }
+
+    @Test func aVanishedRelaysTasksAreRescuedAloneWithTheCrashCounted() async throws {
+        try await withOutbox { database in
+            try await enqueue(database, 3)
+            try await claimAndVanish(database)
+            let seen = Recorder<Int>()
+            let together = Recorder<Void>()
+            let running = Counter()
+            let handler = Handler(kind: "k") { _, context in
+                if running.add(1) > 1 { together.record(()) }
+                await Task.yield()
+                running.add(-1)
+                seen.record(context.attempt)
+            }
+            try await withRelay(database, [handler]) { _ in
+                await seen.wait(for: 3)
+                try await eventually { try await database.tasksLeft() == 0 }
+            }
+            #expect(seen.values == [2, 2, 2])
+            #expect(together.values.isEmpty, "tasks whose relay vanished run alone")
+        }
+    }
+
+    @Test func aTaskThatMakesRelaysVanishEndsAsADeadLetter() async throws {
+        try await withOutbox { database in
+            try await enqueue(database)
+            _ = try await database.query("UPDATE outbox.ready SET attempt = 2, crashed = 2")
+            try await claimAndVanish(database)
+            let dead = Recorder<DeathReason>()
+            let handler = Handler(kind: "k") { _, _ in Issue.record("must not run") }
+                .onDeadLetter { _, reason, _ in dead.record(reason) }
+            try await withRelay(database, [handler]) { _ in await dead.wait(for: 1) }
+            #expect(dead.values == [.crashed])
+            #expect(try await database.count("SELECT attempt FROM outbox.dead_letters") == 4)
+            #expect(try await database.count("SELECT count(*) FROM outbox.attempts WHERE outcome = 'crashed'") == 1)
+        }
+    }
+
+    @Test func aStaleSettlementChangesNothing() async throws {
+        try await withOutbox { database in
+            let started = Recorder<Void>()
+            let gate = Gate()
+            let handler = Handler(kind: "k") { _, _ in
+                started.record(())
+                await Task { try? await gate.pass() }.value
+            }
+            var configuration = RelayConfiguration.quick
+            configuration.lease = .seconds(60)
+            try await withRelay(database, [handler], configuration: configuration) { relay in
+                try await enqueue(database)
+                await started.wait(for: 1)
+                // another attempt takes the task over, as if the lease had ended
+                _ = try await database.query("UPDATE outbox.ready SET attempt = attempt + 1, relay = gen_random_uuid()")
+                gate.open()
+                relay.stop()
+            }
+            #expect(try await database.count("SELECT count(*) FROM outbox.ready WHERE attempt = 2") == 1)
+            #expect(
+                try await database.count("SELECT sum(count)::bigint FROM outbox.statistics WHERE outcome = 'fenced'") == 1)
+        }
+    }
+
+    @Test func aHandlerWhoseLeaseIsTakenIsCancelled() async throws {
+        try await withOutbox { database in
+            let started = Recorder<Void>()
+            let cancelled = Recorder<Bool>()
+            let handler = Handler(kind: "k") { _, context in
+                started.record(())
+                do { try await Gate().pass() } catch {
+                    var isLost = false
+                    do { try await context.checkLease() } catch is LeaseLost { isLost = true }
+                    cancelled.record(isLost)
+                    throw error
+                }
+            }
+            try await withRelay(database, [handler]) { _ in
+                try await enqueue(database)
+                await started.wait(for: 1)
+                _ = try await database.query(
+                    "UPDATE outbox.ready SET attempt = attempt + 1, relay = gen_random_uuid(), lease_until = now() + interval '1 hour'")
+                await cancelled.wait(for: 1)
+            }
+            #expect(cancelled.values == [true])
+            #expect(try await database.count("SELECT count(*) FROM outbox.ready WHERE attempt = 2") == 1)
+        }
+    }
+
+    @Test func aRunningTasksLeaseIsRenewed() async throws {
+        try await withOutbox { database in
+            let seen = Recorder<Int>()
+            let gate = Gate()
+            let handler = Handler(kind: "k") { _, context in
+                seen.record(context.attempt)
+                try await gate.pass()
+                try await context.checkLease()
+            }
+            try await withRelay(database, [handler]) { _ in
+                try await withRelay(database, [handler]) { _ in
+                    try await enqueue(database)
+                    await seen.wait(for: 1)
+                    // three leases of one second, during which another relay would take it if it were not renewed
+                    _ = try await database.query("SELECT pg_sleep(3)")
+                    gate.open()
+                    try await eventually { try await database.tasksLeft() == 0 }
+                }
+            }
+            #expect(seen.values == [1])
+        }
+    }
+
+    @Test func earlyAcknowledgementNeverRunsTwiceAndIsNeverSilent() async throws {
+        try await withOutbox { database in
+            struct Broken: Error {}
+            try await enqueue(database)
+            try await claimAndVanish(database, early: "{k}")
+            let dead = Recorder<DeathReason>()
+            let runs = Recorder<Int>()
+            let handler = Handler(kind: "k", policy: HandlerPolicy(acknowledgement: .early)) { _, context in
+                runs.record(context.attempt)
+                throw Broken()
+            }.onDeadLetter { _, reason, _ in dead.record(reason) }
+            try await withRelay(database, [handler]) { _ in
+                await dead.wait(for: 1)
+                #expect(dead.values == [.interrupted], "claimed by a relay that vanished: it may have run")
+                #expect(runs.values.isEmpty)
+                try await enqueue(database)
+                await dead.wait(for: 2)
+            }
+            #expect(dead.values == [.interrupted, .exhausted])
+            #expect(runs.values == [1])
+        }
+    }
+
+    @Test func completionInTheHandlersTransactionIsExactlyOnce() async throws {
+        try await withOutbox { database in
+            _ = try await database.query("CREATE TABLE ledger (attempt int)")
+            struct Change: Error {}
+            let handler = Handler(kind: "k", policy: HandlerPolicy(retry: .quick())) { _, context in
+                do {
+                    try await database.transaction { transaction in
+                        try await transaction.execute("INSERT INTO ledger VALUES (\(context.attempt))")
+                        try await context.complete(in: transaction)
+                        if context.attempt == 1 { throw Change() }  // rolls back, and the error is swallowed below
+                        if context.attempt == 2 { throw Change() }
+                    }
+                } catch is Change where context.attempt == 1 {}
+                if context.attempt == 3 { throw Change() }  // after the commit: the task is done all the same
+            }
+            try await withRelay(database, [handler]) { _ in
+                try await enqueue(database)
+                try await eventually { try await database.count("SELECT count(*) FROM ledger") == 1 }
+                try await eventually { try await database.tasksLeft() == 0 }
+            }
+            #expect(try await database.count("SELECT attempt FROM ledger") == 3)
+            let outcomes = try await database.query(
+                "SELECT outcome, sum(count)::bigint FROM outbox.statistics GROUP BY 1 ORDER BY 1")
+            #expect(try outcomes.map { try $0.decode(String.self, at: 0) } == ["retried", "succeeded"])
+            #expect(try await database.count("SELECT count(*) FROM outbox.dead_letters") == 0)
+        }
+    }
+
+    @Test func completionWithoutTheLeaseRollsTheTransactionBack() async throws {
+        try await withOutbox { database in
+            _ = try await database.query("CREATE TABLE ledger (attempt int)")
+            let states = Recorder<SQLState?>()
+            let handler = Handler(kind: "k", policy: HandlerPolicy(retry: .quick())) { _, context in
+                _ = try await database.query("UPDATE outbox.ready SET attempt = attempt + 1, relay = gen_random_uuid()")
+                do {
+                    try await database.transaction { transaction in
+                        try await transaction.execute("INSERT INTO ledger VALUES (\(context.attempt))")
+                        try await context.complete(in: transaction)
+                    }
+                } catch let error as PostgresError {
+                    states.record(error.sqlState)
+                    throw error
+                }
+            }
+            var configuration = RelayConfiguration.quick
+            configuration.lease = .seconds(60)
+            try await withRelay(database, [handler], configuration: configuration) { _ in
+                try await enqueue(database)
+                await states.wait(for: 1)
+            }
+            #expect(states.values == [SQLState(rawValue: "OB001")])
+            #expect(try await database.count("SELECT count(*) FROM ledger") == 0)
+        }
+    }
+
+    @Test func stoppingFinishesWhatItCanAndGivesTheRestBackUncharged() async throws {
+        try await withOutbox { database in
+            let started = Recorder<Int>()
+            let quick = Gate()
+            let handler = Handler(kind: "k") { task, _ in
+                started.record(1)
+                if task.payload.isEmpty { try await quick.pass() } else { try await Gate().pass() }
+            }
+            var configuration = RelayConfiguration.quick
+            configuration.stopGrace = .milliseconds(300)
+            configuration.lease = .seconds(60)
+            try await withRelay(database, [handler], configuration: configuration) { relay in
+                try await database.transaction { transaction in
+                    for payload in [[], [], [1]] as [[UInt8]] { try await transaction.enqueue(kind: "k", payload: payload) }
+                }
+                await started.wait(for: 3)
+                relay.stop()
+                quick.open()
+            }
+            let left = try await database.query("SELECT state, attempt, charged, crashed FROM outbox.tasks")
+            #expect(left.count == 1)
+            #expect(try left[0].decode(String.self, at: 0) == "ready", "claimable at once")
+            #expect(try left[0].decode(Int.self, at: 1) == 1, "the attempt is never lowered")
+            #expect(try left[0].decode(Int.self, at: 2) == 0)
+            #expect(try left[0].decode(Int.self, at: 3) == 0)
+        }
+    }
+}
+
+/// A number that several tasks change.
+final class Counter: Sendable {
+    private let value = Atomic(0)
+
+    @discardableResult
+    func add(_ difference: Int) -> Int { value.add(difference, ordering: .relaxed).newValue }
+}

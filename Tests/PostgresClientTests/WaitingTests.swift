@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+import OutboxTesting
+@testable import PostgresClient
+import Testing
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+@Suite("Waiting for descriptors and for one's turn")
+struct WaitingTests {
+    @Test func aDescriptorThatIsReadyEndsTheWait() async throws {
+        let pair = try DescriptorPair.make().get()
+        #expect(await Poller.shared.wait(for: pair.near, [.read, .write]) == .ready(.write))
+        async let readiness = Poller.shared.wait(for: pair.near, .read)
+        nudge(pair.far)
+        #expect(await readiness == .ready(.read))
+        discardNudges(at: pair.near)
+        close(pair.far)
+        #expect(await Poller.shared.wait(for: pair.near, .read) == .ready(.read))
+        close(pair.near)
+    }
+
+    @Test func theDeadlineTheCancellationAndTheAbsurd() async throws {
+        let pair = try DescriptorPair.make().get()
+        #expect(await Poller.shared.wait(for: pair.near, .read, until: .now) == .timedOut)
+        #expect(await Poller.shared.wait(for: pair.near, .read, until: .now + .milliseconds(5)) == .timedOut)
+        let waiting = Task { await Poller.shared.wait(for: pair.near, .read) }
+        waiting.cancel()
+        #expect(await waiting.value == .cancelled)
+        let unheeding = Task {
+            withUnsafeCurrentTask { $0?.cancel() }
+            return await Poller.shared.wait(
+                for: pair.near, .read, until: .now + .milliseconds(5), heedingCancellation: false
+            )
+        }
+        #expect(await unheeding.value == .timedOut)
+        close(pair.near)
+        close(pair.far)
+        #expect(await Poller.shared.wait(for: 1_000_000, .read) == .failed(SystemFailure(number: EBADF)))
+    }
+
+    @Test func aBlockingCallIsWaitedForNoLongerThanItsDeadline() async throws {
+        let pair = try DescriptorPair.make().get()
+        // Blocks until the other end is closed.
+        let late = await callOffThread(until: .now + .milliseconds(10)) { () -> Int in
+            var byte: UInt8 = 0
+            return read(pair.far, &byte, 1)
+        }
+        guard case .timedOut = late else {
+            Issue.record("\(late)")
+            return
+        }
+        close(pair.near)
+        guard case .finished(42) = await callOffThread(until: .now + .seconds(20), { 42 }) else {
+            Issue.record("the call did not finish")
+            return
+        }
+    }
+
+    @Test("Cancelled and late visitors leave no gap in the line")
+    func turnstile() async throws {
+        let turnstile = Turnstile(capacity: 2)
+        let inside = Recorder<Int>()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 0..<200 {
+                group.addTask {
+                    if number % 3 == 0 { withUnsafeCurrentTask { $0?.cancel() } }
+                    do {
+                        try await turnstile.enter(until: number % 5 == 0 ? .now : .now + .seconds(30))
+                    } catch {
+                        return
+                    }
+                    inside.record(number)
+                    await Task.yield()
+                    turnstile.leave()
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(turnstile.waiting == 0 && !inside.values.isEmpty)
+        // Both places are free again, and a closed turnstile with nobody inside is closed at once.
+        try await turnstile.enter()
+        try await turnstile.enter()
+        turnstile.leave()
+        turnstile.leave()
+        await turnstile.close()
+        await #expect(throws: Turnstile.Refusal.closed) { try await turnstile.enter() }
+    }
+
+    @Test("A cluster ends and its files go when nobody holds it")
+    func clusterEnds() async throws {
+        var cluster: ThrowAwayPostgres? = try await ThrowAwayPostgres.start()
+        let url = try #require(cluster?.url(database: "postgres"))
+        let directory = try #require(try DatabaseConfiguration(url: url).parameters["host"])
+        #expect(access(directory, F_OK) == 0)
+        cluster = nil
+        try await eventually { access(directory, F_OK) != 0 }
+    }
+}

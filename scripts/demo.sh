@@ -1,0 +1,23 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the Outbox project authors
+#
+# demo.sh: builds the demonstration in examples/orders and plays it.
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+"$root/scripts/setup.sh"
+cd "$root/examples/orders"
+
+echo "building the demonstration; the first time this takes a minute or two ..."
+echo
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! swift build >"$log" 2>&1; then
+    grep -E 'error:|warning: .*pkg-config' "$log" >&2 || tail -n 40 "$log" >&2
+    exit 1
+fi
+rm -f "$log"
+trap - EXIT
+# exec: a signal from the terminal, or kill, reaches the demonstration itself
+exec "$(swift build --show-bin-path)/demo" "$root"
