@@ -219,15 +219,32 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- Renews leases that are still the caller's and returns their seq.
+-- Renews leases that are still the caller's and returns their seq. It waits for nobody: a row that somebody has locked,
+-- as a handler's transaction does that has completed the task and not yet committed, must not cost the leases of the
+-- others. Its lease stays as it is, and counts as held until it ends: so long nobody else can take it.
 CREATE FUNCTION renew_v1(slots smallint[], lanes text[], seqs bigint[], attempts int[], lease interval)
 RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET lock_timeout = '5s' AS $$
-    UPDATE ready r SET lease_until = clock_timestamp() + lease
-    FROM unnest(slots, lanes, seqs, attempts) h (slot, lane, seq, attempt)
-    WHERE r.slot = h.slot AND r.lane = h.lane AND r.seq = h.seq AND r.attempt = h.attempt AND r.relay IS NOT NULL
-    RETURNING r.seq
+    WITH held AS MATERIALIZED (
+        SELECT r.slot, r.lane, r.seq, r.attempt, r.lease_until
+        FROM unnest(slots, lanes, seqs, attempts) h (slot, lane, seq, attempt) CROSS JOIN LATERAL (
+            SELECT r.slot, r.lane, r.seq, r.attempt, r.lease_until FROM ready r
+            WHERE r.slot = h.slot AND r.lane = h.lane AND r.seq = h.seq AND r.attempt = h.attempt AND r.relay IS NOT NULL) r
+    ), free AS MATERIALIZED (
+        SELECT r.slot, r.lane, r.seq
+        FROM held h CROSS JOIN LATERAL (
+            SELECT r.slot, r.lane, r.seq FROM ready r
+            WHERE r.slot = h.slot AND r.lane = h.lane AND r.seq = h.seq AND r.attempt = h.attempt AND r.relay IS NOT NULL
+            FOR NO KEY UPDATE SKIP LOCKED) r
+    ), renewed AS (
+        UPDATE ready r SET lease_until = clock_timestamp() + lease
+        FROM free f WHERE r.slot = f.slot AND r.lane = f.lane AND r.seq = f.seq
+        RETURNING r.seq
+    )
+    SELECT n.seq FROM renewed n
+    UNION
+    SELECT h.seq FROM held h WHERE h.lease_until > clock_timestamp()
 $$;
 
 -- Settles attempts that succeeded and returns the seq of each that took effect. The attempt is the fence: a task that

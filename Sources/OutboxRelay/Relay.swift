@@ -16,7 +16,8 @@ internal import Synchronization
 ///
 /// Run as many as you like, in as many processes: they share the work, and each task is held by one at a time. A relay
 /// keeps going when the database does not: it connects again with backoff and jitter, and what it could not settle it
-/// settles then, or leaves to the lease. It uses two connections of its own and no transaction while a handler runs.
+/// settles then, or leaves to the lease. It uses two connections of its own, a third while it renews
+/// leases, and no transaction while a handler runs.
 public final class Relay: Sendable {
     private let loop: RelayLoop
     private let mailbox: Mailbox<RelayMessage>

@@ -13,7 +13,7 @@ struct RelayTurn {
     /// Tasks that are claimed and neither succeeded nor settled: what their handlers need, and the hook of a dead letter.
     private var tasks: [Int64: (task: ClaimedTask, handler: Handler)] = [:]
     private var runs: [Int64: HandlerRun] = [:]
-    private var hooks: [Int64: Task<Void, Never>] = [:]
+    private let hooks = HookRuns()
     private var wakeAt: Duration?
     private var isDelivering = false
     private var lastHeartbeat: Duration?
@@ -52,8 +52,6 @@ struct RelayTurn {
             case .heartbeatDue: beat(in: &group)
             case .heartbeatFailed(let done): engine.giveBack(done)
             case .alertsDelivered: isDelivering = false
-            case .hookReturned(let seq): hooks[seq] = nil
-            case .goodbyeDue: break
             }
         }
         for command in engine.handle(events, at: now) { perform(command, in: &group) }
@@ -160,11 +158,7 @@ struct RelayTurn {
                 "error": "\(failure.type)",
             ])
         guard let hook = handler.onDeadLetter else { return }
-        let mailbox = loop.mailbox
-        hooks[seq] = Task {
-            await hook(task, reason, failure)
-            mailbox.post(.hookReturned(seq: seq))
-        }
+        hooks.run { await hook(task, reason, failure) }
     }
 
     private mutating func note(_ report: Report) {
@@ -192,8 +186,10 @@ struct RelayTurn {
 
     // MARK: - The end
 
-    /// Whether hooks of dead letters are still at work.
-    var hasHooks: Bool { !hooks.isEmpty }
+    /// Waits for the hooks as long as for cancelled handlers; those that do not return are left.
+    func awaitHooks() async {
+        await hooks.wait(atMost: loop.settings.cancellationGrace)
+    }
 
     mutating func sayGoodbye() async {
         do {

@@ -321,4 +321,55 @@ import Testing
         }
         #expect(engine.nextWake == nil, "a stop ends")
     }
+
+    @Test func aStopThatWaitsForItsLastExchangeDoesNotLoop() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.stop(grace: .zero), at: .milliseconds(1))
+        _ = engine.handle(.woke, at: .seconds(30))
+        #expect(engine.nextWake == nil, "only the exchange's end can end the stop")
+        let end = engine.handle(.exchangeFailed(unknown: true), at: .seconds(31))
+        #expect(end.contains { if case .stopped = $0 { true } else { false } })
+    }
+
+    @Test func aStopDoesNotForgetThatATaskWasAcknowledgedBefore() throws {
+        var engine = engine { $0.kinds["k"]?.acknowledgesEarly = true }
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.stop(grace: .seconds(1)), at: .milliseconds(1))
+        var mayHaveRun = claimed(1, attempt: 2, crashed: 1)
+        mayHaveRun.acknowledged = true
+        let late = engine.handle(.answered(Answer(claimed: [mayHaveRun, claimed(2)], news: news([lane]))), at: .milliseconds(2))
+        #expect(try #require(exchange(in: late)).failed.map(\.target) == [.dead(.interrupted), .ready])
+    }
+
+    /// The shell keeps a task's payload until it is told to forget it, or the task succeeds.
+    @Test func everyTaskThatDoesNotSucceedIsForgottenInTheEnd() throws {
+        func forgotten(_ commands: [Command]) -> [Int64] {
+            commands.compactMap { if case .forget(let seq) = $0 { seq } else { nil } }
+        }
+        var engine = engine { $0.capacity = 8 }
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: (1...5).map { claimed($0) }, news: news([lane]))), at: .milliseconds(1))
+        let failure = Failure(type: "t", message: "m")
+        _ = engine.handle(
+            [
+                .finished(seq: 1, .retry(failure)), .finished(seq: 2, .completed(orElse: .retry(failure))),
+                .finished(seq: 3, .rejected(failure)),
+            ], at: .milliseconds(2))
+        // the reply is lost; what was executed is refused the next time, and so is what a handler's transaction completed
+        _ = engine.handle(.exchangeFailed(unknown: true), at: .milliseconds(3))
+        let wake = try #require(engine.nextWake)
+        _ = engine.handle(.woke, at: wake)
+        let settled = engine.handle(.answered(Answer(settled: [], news: news())), at: wake)
+        #expect(Set(forgotten(settled)) == [1, 2, 3])
+        #expect(settled.contains { if case .buried(3, .rejected, _) = $0 { true } else { false } }, "it became a dead letter")
+        var expected = Tally()
+        (expected.retried, expected.succeeded, expected.dead) = (1, 1, 1)
+        #expect(engine.takeTally() == ["k": expected])
+        // a lease that is lost: one handler heeds its cancellation, the other does not
+        _ = engine.handle(.woke, at: .seconds(10))
+        _ = engine.handle(.renewed([]), at: .seconds(11))
+        #expect(forgotten(engine.handle(.finished(seq: 4, .released), at: .seconds(12))) == [4])
+        #expect(forgotten(engine.handle(.woke, at: .seconds(17))) == [5])
+    }
 }

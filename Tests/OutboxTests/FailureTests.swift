@@ -187,22 +187,6 @@ import Testing
         }
     }
 
-    @Test func aHookThatDoesNotReturnDoesNotHoldTheStop() async throws {
-        try await withOutbox { database in
-            let called = Recorder<Void>()
-            let never = Gate()
-            let handler = Handler(kind: "k") { _, _ in throw Reject("no") }.onDeadLetter { _, _, _ in
-                called.record(())
-                await Task { try? await never.pass() }.value
-            }
-            try await withRelay(database, [handler]) { _ in
-                try await enqueue(database)
-                await called.wait(for: 1)
-            }
-            never.open()
-        }
-    }
-
     @Test func textsThatPostgresCannotHoldAreStillRecorded() async throws {
         try await withOutbox { database in
             struct Odd: Error, CustomStringConvertible { let description = "a\0b" + String(repeating: "x", count: 5000) }
@@ -246,6 +230,22 @@ import Testing
             #expect(
                 try await database.count("SELECT count(*) FROM outbox.attempts") == 2,
                 "the dead letter's history stays, although its replay succeeded")
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func aHookThatDoesNotReturnDoesNotHoldTheRelaysEnd() async throws {
+        try await withOutbox { database in
+            let hooked = Recorder<Void>()
+            let release = Gate()
+            let handler = Handler(kind: "k") { _, _ in throw Reject("no") }.onDeadLetter { _, _, _ in
+                hooked.record(())
+                await Task { try? await release.pass() }.value  // deaf to cancellation
+            }
+            try await withRelay(database, [handler]) { _ in
+                try await enqueue(database)
+                await hooked.wait(for: 1)
+            }
+            release.open()
         }
     }
 }

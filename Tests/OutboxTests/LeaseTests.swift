@@ -209,6 +209,111 @@ import Testing
         }
     }
 
+    @Test func aRowThatSomebodyHasLockedDoesNotCostTheLeasesOfOthers() async throws {
+        try await withOutbox { database in
+            try await enqueue(database, 3)
+            try await claimAndVanish(database, lease: "30 seconds")
+            let holder = try await database.connect()
+            try await holder.run(["BEGIN"])
+            try await holder.run(["SELECT outbox.complete_v1(slot, lane, seq, attempt) FROM outbox.ready ORDER BY seq LIMIT 1"])
+            func renew() async throws -> Int {
+                try await database.count(
+                    """
+                    SELECT cardinality(ARRAY(SELECT outbox.renew_v1(array_agg(slot), array_agg(lane), array_agg(seq),
+                        array_agg(attempt), '1 minute') FROM outbox.ready))
+                    """)
+            }
+            #expect(try await renew() == 3, "whoever has it locked, nobody can take it before its lease ends")
+            let renewed = try await database.count("SELECT count(*) FROM outbox.ready WHERE lease_until > now() + interval '50 seconds'")
+            #expect(renewed == 2)
+            try await holder.run(["COMMIT"])
+            #expect(try await renew() == 2)
+            await holder.close()
+        }
+    }
+
+    @Test func aRenewalDoesNotWaitBehindUpkeep() async throws {
+        try await withOutbox { database in
+            // whatever upkeep does first, it waits here
+            let holder = try await database.connect()
+            try await holder.run(["BEGIN"])
+            try await holder.run(["LOCK TABLE outbox.relays"])
+            let seen = Recorder<Int>()
+            let cancelled = Recorder<Void>()
+            let gate = Gate()
+            let handler = Handler(kind: "k") { _, context in
+                seen.record(context.attempt)
+                do { try await gate.pass() } catch {
+                    cancelled.record(())
+                    throw error
+                }
+            }
+            try await enqueue(database)
+            try await withRelay(database, [handler]) { _ in
+                await seen.wait(for: 1)
+                _ = try await database.query("SELECT pg_sleep(2)")
+                gate.open()
+                try await eventually { try await database.tasksLeft() == 0 }
+                try await holder.run(["ROLLBACK"])
+            }
+            await holder.close()
+            #expect(seen.values == [1])
+            #expect(cancelled.values.isEmpty)
+        }
+    }
+
+    @Test func aRowThatSomebodyHasLockedDoesNotHoldUpTheSettlementsOfOthers() async throws {
+        try await withOutbox { database in
+            let done = Recorder<Void>()
+            let holder = try await database.connect()
+            try await holder.run(["BEGIN"])
+            let handler = Handler(kind: "k") { task, _ in
+                if task.payload.isEmpty {
+                    // somebody's transaction that completed the task and does not end
+                    try await holder.run(["SELECT outbox.complete_v1(slot, lane, seq, attempt) FROM outbox.ready WHERE payload = ''"])
+                }
+                done.record(())
+            }
+            var configuration = RelayConfiguration.quick
+            configuration.lease = .seconds(60)
+            try await withRelay(database, [handler], configuration: configuration) { _ in
+                try await database.transaction { transaction in
+                    for payload in [[], [1], [2]] as [[UInt8]] { try await transaction.enqueue(kind: "k", payload: payload) }
+                }
+                await done.wait(for: 3)
+                try await eventually { try await database.tasksLeft() == 1 }
+                try await database.transaction { try await $0.enqueue(kind: "k", payload: [3]) }
+                await done.wait(for: 4)
+            }
+            try await holder.run(["COMMIT"])
+            #expect(try await database.tasksLeft() == 0)
+            await holder.close()
+        }
+    }
+
+    @Test func settlementsWaitForAFunctionThatIsMissingForAMoment() async throws {
+        try await withOutbox { database in
+            let seen = Recorder<Int>()
+            let gate = Gate()
+            let handler = Handler(kind: "k") { _, context in
+                seen.record(context.attempt)
+                try await gate.pass()
+            }
+            try await enqueue(database)
+            var configuration = RelayConfiguration.quick
+            configuration.lease = .seconds(60)
+            try await withRelay(database, [handler], configuration: configuration) { _ in
+                await seen.wait(for: 1)
+                _ = try await database.query("ALTER FUNCTION outbox.settle_v1 RENAME TO settle_v0")
+                gate.open()
+                _ = try await database.query("SELECT pg_sleep(0.5)")
+                _ = try await database.query("ALTER FUNCTION outbox.settle_v0 RENAME TO settle_v1")
+                try await eventually { try await database.tasksLeft() == 0 }
+            }
+            #expect(seen.values == [1])
+        }
+    }
+
     @Test func stoppingFinishesWhatItCanAndGivesTheRestBackUncharged() async throws {
         try await withOutbox { database in
             let started = Recorder<Int>()

@@ -87,7 +87,7 @@ extension Engine {
         switch reason {
         case .timedOut: fail(task, timeout(of: task), after: nil, charged: true, at: now)
         case .stopping: giveBack(task, at: now)
-        case .leaseLost: break
+        case .leaseLost: commands.append(.forget(seq: seq))
         }
     }
 

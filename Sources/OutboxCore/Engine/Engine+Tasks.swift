@@ -6,9 +6,9 @@
 extension Engine {
     mutating func begin(_ task: Claimed, leasedAt: Duration, at now: Duration, _ commands: inout [Command]) {
         // never claimed, by the claim's filter; if it was all the same, its lease brings it back
-        guard let kind = kinds.number(of: task) else { return }
-        guard stopAt == nil else { return move(task, to: .ready, kind: kind) }
+        guard let kind = kinds.number(of: task) else { return commands.append(.forget(seq: task.hold.seq)) }
         let policy = kinds.policy(kind)
+        // before anything else: giving it back would forget that it may have run
         if task.acknowledged {
             let failure = Failure(
                 type: "interrupted",
@@ -16,6 +16,7 @@ extension Engine {
             )
             return move(task, to: .dead(.interrupted), because: failure, kind: kind)
         }
+        guard stopAt == nil else { return move(task, to: .ready, kind: kind) }
         if let expiresIn = task.expiresIn, expiresIn <= .zero {
             return move(
                 task, to: .dead(.expired), because: Failure(type: "expired", message: "it was not done before it expired"),
@@ -137,7 +138,8 @@ extension Engine {
         for (move, kind) in zip(sent.failed, sent.kindsOfFailed) {
             let wasUncertain = !uncertain.isEmpty && uncertain.remove(move.hold.seq) != nil
             let wasCompleted = !completed.isEmpty && completed.remove(move.hold.seq) != nil
-            if accepted?.contains(move.hold.seq) ?? true {
+            // refused after a lost reply: that exchange settled it, unless the handler's own transaction did
+            if accepted?.contains(move.hold.seq) ?? true || wasUncertain && !wasCompleted {
                 switch move.target {
                 case .later: kinds.count(kind, \.retried)
                 case .dead(let reason):
@@ -147,7 +149,7 @@ extension Engine {
                 }
             } else if wasCompleted {
                 kinds.countSucceeded(kind)
-            } else if !wasUncertain {
+            } else {
                 noteFenced(move.hold.seq, kind: kind, &commands)
             }
             commands.append(.forget(seq: move.hold.seq))

@@ -88,8 +88,10 @@ package struct Engine: Sendable {
         if hasStopped { return nil }
         var next = nextAttention
         func consider(_ time: Duration) { next = min(next ?? time, time) }
-        if let stopAt { consider(hasCancelledAll ? giveUpAt(stopAt) : stopAt) }
+        if let stopAt, !hasCancelledAll { consider(stopAt) }
         if exchange == nil {
+            // while one is under way its answer comes first, and giving up has to wait for it
+            if let stopAt { consider(giveUpAt(stopAt)) }
             if stopAt == nil { consider(max(nextExchange, min(nextSweep, canClaim ? nextPoll : nextPromotion))) }
             if pending.settlements > 0 { consider(nextExchange) }
         }

@@ -167,7 +167,7 @@ package enum Command: Sendable {
     /// A task has become a dead letter.
     case buried(seq: Int64, DeathReason, Failure)
     case report(Report)
-    /// A claimed task that did not succeed is no longer this relay's concern.
+    /// Nothing more will be said of a task that did not succeed: what is kept of it can go.
     case forget(seq: Int64)
     /// Everything is settled, or cannot be settled any more: `unsettled` leases are left to expire.
     case stopped(unsettled: Int)

@@ -8,8 +8,9 @@ internal import PostgresClient
 
 /// The relay's side of the database: the only place of this target that speaks SQL.
 ///
-/// Two connections: one for claims and settlements, one for everything else, so that a renewal never waits behind a
-/// claim. Every call has a deadline, after which it is cancelled on the server.
+/// Three connections at most: for claims and settlements, for upkeep and alerts, and for leases, which cannot wait behind
+/// anything; the last is opened when the first lease is to be renewed. Every call has a deadline, after which it is
+/// cancelled on the server.
 struct RelayStore: Sendable {
     let relay: RelayIdentity
     let schema: Schema
@@ -21,6 +22,7 @@ struct RelayStore: Sendable {
     let logger: Logger
     private let work: Line
     private let upkeep: Line
+    private let leases: Line
 
     init(
         database: DatabaseConfiguration, relay: RelayIdentity, scope: ClaimScope, channels: [String],
@@ -39,11 +41,13 @@ struct RelayStore: Sendable {
         let timeout = max(.seconds(2), min(.seconds(15), configuration.lease / 2))
         work = Line(database, timeout: timeout)
         upkeep = Line(database, timeout: timeout)
+        leases = Line(database, timeout: timeout)
     }
 
     func close() async {
         await work.close()
         await upkeep.close()
+        await leases.close()
     }
 
     // MARK: - The exchange
@@ -64,7 +68,7 @@ struct RelayStore: Sendable {
                 attempts += 1
                 // a deadlock or serialization failure rolled back and says: again
                 if error.sqlState?.asksForRetry == true, attempts < 3 { continue }
-                if error.code == .server, !error.isTransient, exchange.settlements > 0 {
+                if exchange.settlements > 0, error.isOfOneSettlement {
                     return await sendSettlementsOneByOne(exchange, after: error)
                 }
                 return .failed(error, mayBeExecuted: error.leavesExecutionOpen)
@@ -94,8 +98,9 @@ struct RelayStore: Sendable {
         return .answered(answer, tasks)
     }
 
-    /// The server refused the batch for a reason that will not pass, so one of its settlements is at fault: it must not
-    /// hold up the others. It is left to its lease, which counts as a crash, so that it ends as a dead letter in the end.
+    /// The server refused the batch, and one of its settlements is at fault: it cannot be recorded, or somebody holds its
+    /// row, as a handler's transaction that completed the task and does not end. It must not hold up the others, so it is
+    /// left to its lease: that counts as a crash, and the task ends as a dead letter if it goes on like this.
     private func sendSettlementsOneByOne(_ exchange: Exchange, after error: PostgresError) async -> Result {
         logger.error("settlements were refused; sending them one by one", metadata: ["error": "\(error)"])
         var answer = Answer()
@@ -104,7 +109,7 @@ struct RelayStore: Sendable {
         for (seq, statement) in statements {
             do {
                 answer.settled += try await work.run([statement])[0].seqs()
-            } catch let error as PostgresError where error.code == .server && !error.isTransient {
+            } catch let error as PostgresError where error.isOfOneSettlement {
                 logger.critical(
                     "a settlement cannot be recorded; the task is left to its lease",
                     metadata: ["seq": "\(seq)", "error": "\(error)"])
@@ -120,7 +125,7 @@ struct RelayStore: Sendable {
 
     /// The seq of each lease that was renewed.
     func renew(_ holds: [Hold]) async throws -> [Int64] {
-        try await upkeep.run([renewal(of: holds)])[0].seqs()
+        try await leases.run([renewal(of: holds)])[0].seqs()
     }
 
     func heartbeat(_ done: [String: Tally], isStopping: Bool) async throws {
@@ -179,6 +184,12 @@ extension PostgresError {
         // an error that the server answered with rolled the transaction back, unless the session ended with it
         if code == .server { return !isConnectionUsable }
         return true
+    }
+
+    /// Whether one settlement of a batch is at fault, and not the database as it is now: a function that is missing or
+    /// may not be called (class 42) is missing for all, and comes back.
+    var isOfOneSettlement: Bool {
+        code == .server && (!isTransient && sqlState?.classCode != "42" || sqlState == .lockNotAvailable)
     }
 
     /// An error of another type, which nothing here is known to throw.
