@@ -13,7 +13,9 @@ echo "building the demonstration; the first time this takes a minute or two ..."
 echo
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! swift build >"$log" 2>&1; then
+# Without its cache SwiftPM looks again which files there are: a file that is new in a package that is depended on by
+# its path goes unnoticed otherwise, and the build fails for want of it.
+if ! swift build --disable-build-manifest-caching >"$log" 2>&1; then
     grep -E 'error:|warning: .*pkg-config' "$log" >&2 || tail -n 40 "$log" >&2
     exit 1
 fi
