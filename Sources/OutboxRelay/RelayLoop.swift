@@ -13,6 +13,8 @@ enum RelayMessage: Sendable {
     case heartbeatDue
     case heartbeatFailed([String: Tally])
     case alertsDelivered
+    case hookReturned(seq: Int64)
+    case goodbyeDue
 }
 
 /// The shell around the engine: it feeds the engine what happens, and does what the engine says.
@@ -37,13 +39,27 @@ struct RelayLoop: Sendable {
             while turn.unsettledAtStop == nil {
                 turn.handle(await mailbox.take(), in: &group)
             }
-            await turn.awaitHandlers()
+            await awaitHooks(of: &turn, in: &group)
             await turn.sayGoodbye()
             group.cancelAll()
             return turn.unsettledAtStop ?? 0
         }
         await store.close()
         logger.info("relay stopped", metadata: ["unsettled": "\(unsettled)"])
+    }
+
+    /// Gives the hooks of dead letters the time of a cancelled handler to return; those that do not are left behind.
+    private func awaitHooks(of turn: inout RelayTurn, in group: inout DiscardingTaskGroup) async {
+        guard turn.hasHooks else { return }
+        group.addTask { [mailbox, settings] in
+            try? await Task.sleep(for: settings.cancellationGrace)
+            mailbox.post(.goodbyeDue)
+        }
+        while turn.hasHooks {
+            let messages = await mailbox.take()
+            turn.handle(messages, in: &group)
+            if messages.contains(where: { if case .goodbyeDue = $0 { true } else { false } }) { return }
+        }
     }
 
     /// Waits for the database if need be, and checks that its outbox is one that this relay knows; false: stopped

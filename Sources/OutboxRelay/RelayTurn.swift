@@ -10,11 +10,10 @@ struct RelayTurn {
     private let loop: RelayLoop
     private var engine: Engine
     private let began = ContinuousClock.now
-    /// Tasks that are claimed and not settled, unless they succeeded: their payloads, and for a dead letter the hook.
-    private var tasks: [Int64: ClaimedTask] = [:]
-    private var endpoints: [Int64: String] = [:]
+    /// Tasks that are claimed and neither succeeded nor settled: what their handlers need, and the hook of a dead letter.
+    private var tasks: [Int64: (task: ClaimedTask, handler: Handler)] = [:]
     private var runs: [Int64: HandlerRun] = [:]
-    private var hooks: [Task<Void, Never>] = []
+    private var hooks: [Int64: Task<Void, Never>] = [:]
     private var wakeAt: Duration?
     private var isDelivering = false
     private var lastHeartbeat: Duration?
@@ -31,7 +30,6 @@ struct RelayTurn {
     mutating func handle(_ messages: [RelayMessage], in group: inout DiscardingTaskGroup) {
         var events: [Event] = []
         events.reserveCapacity(messages.count)
-        var settled: [Int64] = []
         for message in messages {
             switch message {
             case .event(let event):
@@ -39,15 +37,14 @@ struct RelayTurn {
                 events.append(event)
             case .finished(let seq, let outcome):
                 runs[seq] = nil
-                if outcome == .succeeded { forget(seq) }
+                if outcome == .succeeded { tasks[seq] = nil }
                 events.append(.finished(seq: seq, outcome))
             case .exchanged(.answered(let answer, let claimed)):
                 failures = 0
                 for (task, claim) in zip(claimed, answer.claimed) {
-                    tasks[claim.hold.seq] = task
-                    if let endpoint = claim.endpoint { endpoints[claim.hold.seq] = endpoint }
+                    guard let handler = loop.handlers.handler(kind: claim.kind, endpoint: claim.endpoint) else { continue }
+                    tasks[claim.hold.seq] = (task, handler)
                 }
-                settled += answer.settled
                 events.append(.answered(answer))
             case .exchanged(.failed(let error, let mayBeExecuted)):
                 noteFailure(error)
@@ -55,17 +52,12 @@ struct RelayTurn {
             case .heartbeatDue: beat(in: &group)
             case .heartbeatFailed(let done): engine.giveBack(done)
             case .alertsDelivered: isDelivering = false
+            case .hookReturned(let seq): hooks[seq] = nil
+            case .goodbyeDue: break
             }
         }
         for command in engine.handle(events, at: now) { perform(command, in: &group) }
-        // after the commands, of which a dead letter's hook still needs its task
-        for seq in settled { forget(seq) }
         armTimer(in: &group)
-    }
-
-    private mutating func forget(_ seq: Int64) {
-        tasks[seq] = nil
-        if !endpoints.isEmpty { endpoints[seq] = nil }
     }
 
     private mutating func perform(_ command: Command, in group: inout DiscardingTaskGroup) {
@@ -98,6 +90,8 @@ struct RelayTurn {
             noteDeadLetter(seq, reason, failure)
         case .report(let report):
             note(report)
+        case .forget(let seq):
+            tasks[seq] = nil
         case .stopped(let unsettled):
             unsettledAtStop = unsettled
         }
@@ -106,9 +100,7 @@ struct RelayTurn {
     private mutating func start(_ claimed: Claimed) {
         let seq = claimed.hold.seq
         let mailbox = loop.mailbox
-        guard let task = tasks[seq], let handler = loop.handlers.handler(kind: claimed.kind, endpoint: claimed.endpoint) else {
-            return mailbox.post(.finished(seq: seq, .released))
-        }
+        guard let (task, handler) = tasks[seq] else { return mailbox.post(.finished(seq: seq, .released)) }
         runs[seq] = HandlerRun(task, hold: claimed.hold, handler: handler, store: loop.store, logger: loop.logger) { outcome in
             mailbox.post(.finished(seq: seq, outcome))
         }
@@ -160,16 +152,19 @@ struct RelayTurn {
     }
 
     private mutating func noteDeadLetter(_ seq: Int64, _ reason: DeathReason, _ failure: Failure) {
-        guard let task = tasks[seq] else { return }
+        guard let (task, handler) = tasks[seq] else { return }
         loop.logger.error(
             "a task became a dead letter",
             metadata: [
                 "task": "\(task.id)", "kind": "\(task.kind)", "reason": "\(reason.rawValue)", "attempt": "\(task.attempt)",
                 "error": "\(failure.type)",
             ])
-        guard let hook = loop.handlers.handler(kind: task.kind, endpoint: endpoints[seq])?.onDeadLetter else { return }
-        hooks.removeAll(where: \.isCancelled)
-        hooks.append(Task { await hook(task, reason, failure) })
+        guard let hook = handler.onDeadLetter else { return }
+        let mailbox = loop.mailbox
+        hooks[seq] = Task {
+            await hook(task, reason, failure)
+            mailbox.post(.hookReturned(seq: seq))
+        }
     }
 
     private mutating func note(_ report: Report) {
@@ -187,27 +182,18 @@ struct RelayTurn {
                 ("tasks whose relay vanished were rescued: \(count)", .warning, nil, nil)
             }
         var metadata: Logger.Metadata = [:]
-        if let seq, let task = tasks[seq] {
+        if let seq, let (task, _) = tasks[seq] {
             metadata["task"] = "\(task.id)"
             metadata["attempt"] = "\(task.attempt)"
         }
         if let kind { metadata["kind"] = "\(kind)" }
         loop.logger.log(level: level, message, metadata: metadata)
-        if case .fenced(let seq, _) = report { forget(seq) }
     }
 
     // MARK: - The end
 
-    /// Waits for the handlers that are about to return, and for the hooks; those that ignore their cancellation are left.
-    mutating func awaitHandlers() async {
-        let hooks = self.hooks
-        await withTaskGroup { group in
-            group.addTask { for hook in hooks { await hook.value } }
-            group.addTask { try? await Task.sleep(for: .seconds(5)) }
-            await group.next()
-            group.cancelAll()
-        }
-    }
+    /// Whether hooks of dead letters are still at work.
+    var hasHooks: Bool { !hooks.isEmpty }
 
     mutating func sayGoodbye() async {
         do {

@@ -187,6 +187,22 @@ import Testing
         }
     }
 
+    @Test func aHookThatDoesNotReturnDoesNotHoldTheStop() async throws {
+        try await withOutbox { database in
+            let called = Recorder<Void>()
+            let never = Gate()
+            let handler = Handler(kind: "k") { _, _ in throw Reject("no") }.onDeadLetter { _, _, _ in
+                called.record(())
+                await Task { try? await never.pass() }.value
+            }
+            try await withRelay(database, [handler]) { _ in
+                try await enqueue(database)
+                await called.wait(for: 1)
+            }
+            never.open()
+        }
+    }
+
     @Test func textsThatPostgresCannotHoldAreStillRecorded() async throws {
         try await withOutbox { database in
             struct Odd: Error, CustomStringConvertible { let description = "a\0b" + String(repeating: "x", count: 5000) }

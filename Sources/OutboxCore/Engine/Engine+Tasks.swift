@@ -45,7 +45,7 @@ extension Engine {
 
     mutating func noteOutcome(_ outcome: Outcome, of seq: Int64, at now: Duration, _ commands: inout [Command]) {
         guard let task = running.removeValue(forKey: seq) else { return }
-        guard !task.isAbandoned else { return }
+        guard !task.isAbandoned else { return commands.append(.forget(seq: seq)) }
         switch outcome {
         case .succeeded:
             pending.succeeded.append(task.claimed.hold)
@@ -62,7 +62,7 @@ extension Engine {
             move(task.claimed, to: .dead(.rejected), because: failure, charged: true, kind: task.kind, took: now - task.startedAt)
         case .released:
             switch task.cancelled?.reason {
-            case .leaseLost: break  // another attempt has it, or will have it
+            case .leaseLost: commands.append(.forget(seq: seq))  // another attempt has it, or will have it
             case .stopping: giveBack(task, at: now)
             case .timedOut, nil: fail(task, timeout(of: task), after: nil, charged: true, at: now)
             }
@@ -150,6 +150,7 @@ extension Engine {
             } else if !wasUncertain {
                 noteFenced(move.hold.seq, kind: kind, &commands)
             }
+            commands.append(.forget(seq: move.hold.seq))
         }
     }
 

@@ -167,6 +167,8 @@ package enum Command: Sendable {
     /// A task has become a dead letter.
     case buried(seq: Int64, DeathReason, Failure)
     case report(Report)
+    /// A claimed task that did not succeed is no longer this relay's concern.
+    case forget(seq: Int64)
     /// Everything is settled, or cannot be settled any more: `unsettled` leases are left to expire.
     case stopped(unsettled: Int)
 }
