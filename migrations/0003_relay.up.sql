@@ -370,7 +370,7 @@ $$;
 CREATE FUNCTION claim_alerts_v1(relay uuid, channels text[], lease interval, most int)
 RETURNS TABLE (incident bigint, subject text, channel text, attempt int, told bigint, count bigint, open bigint, group_key text, kind text,
                endpoint text, fingerprint text, error_type text, error_message text, sample uuid, opened_at timestamptz,
-               last_at timestamptz, failures int)
+               last_at timestamptz, failures int, response_excerpt text)
 LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '5s' AS $$
     WITH due AS MATERIALIZED (
         SELECT a.incident, a.channel FROM alerts a
@@ -382,7 +382,9 @@ LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '5
     FROM due d JOIN incidents n ON n.number = d.incident
     WHERE a.incident = d.incident AND a.channel = d.channel
     RETURNING a.incident, n.subject, a.channel, a.attempt, a.told, n.count, n.open, n.group_key, n.kind, n.endpoint, n.fingerprint,
-              n.error_type, n.error_message, n.sample, n.opened_at, n.last_at, a.failures
+              n.error_type, n.error_message, n.sample, n.opened_at, n.last_at, a.failures,
+              (SELECT left(x.response_excerpt, 300) FROM dead x
+               WHERE x.incident = n.number AND x.resolution IS NULL ORDER BY x.number LIMIT 1)
 $$;
 
 -- Records that a channel was told of an incident's first `told` dead letters, or why it was not; false: the lease is lost.

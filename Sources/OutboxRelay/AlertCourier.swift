@@ -60,7 +60,8 @@ struct AlertCourier: Sendable {
                     subject: Alert.Subject(rawValue: try row.decode(String.self, "subject")) ?? .deadLetter,
                     event: told == 0 ? .opened : .updated, kind: try row.decode(String.self, "kind"),
                     endpoint: try row.decode(String?.self, "endpoint"), errorType: try row.decode(String.self, "error_type"),
-                    message: try row.decode(String.self, "error_message"), count: count, newSinceLast: count - told,
+                    message: try row.decode(String.self, "error_message"),
+                    responseExcerpt: try row.decode(String?.self, "response_excerpt"), count: count, newSinceLast: count - told,
                     openedAt: try row.decode(PostgresTimestamp.self, "opened_at").microsecondsSinceEpoch,
                     lastAt: try row.decode(PostgresTimestamp.self, "last_at").microsecondsSinceEpoch,
                     sampleTaskID: TaskID(try row.decode(PostgresUUID.self, "sample")), relay: store.relay.name

@@ -10,9 +10,8 @@ struct RelayTurn {
     private let loop: RelayLoop
     private var engine: Engine
     private let began = ContinuousClock.now
-    /// Tasks that are claimed and not settled, unless they succeeded: their payloads, and for a dead letter the hook.
-    private var tasks: [Int64: ClaimedTask] = [:]
-    private var endpoints: [Int64: String] = [:]
+    /// Tasks that are claimed and neither succeeded nor settled: what their handlers need, and the hook of a dead letter.
+    private var tasks: [Int64: (task: ClaimedTask, handler: Handler)] = [:]
     private var runs: [Int64: HandlerRun] = [:]
     private let hooks = HookRuns()
     private var wakeAt: Duration?
@@ -38,13 +37,13 @@ struct RelayTurn {
                 events.append(event)
             case .finished(let seq, let outcome):
                 runs[seq] = nil
-                if outcome == .succeeded { forget(seq) }
+                if outcome == .succeeded { tasks[seq] = nil }
                 events.append(.finished(seq: seq, outcome))
             case .exchanged(.answered(let answer, let claimed)):
                 failures = 0
                 for (task, claim) in zip(claimed, answer.claimed) {
-                    tasks[claim.hold.seq] = task
-                    if let endpoint = claim.endpoint { endpoints[claim.hold.seq] = endpoint }
+                    guard let handler = loop.handlers.handler(kind: claim.kind, endpoint: claim.endpoint) else { continue }
+                    tasks[claim.hold.seq] = (task, handler)
                 }
                 events.append(.answered(answer))
             case .exchanged(.failed(let error, let mayBeExecuted)):
@@ -57,11 +56,6 @@ struct RelayTurn {
         }
         for command in engine.handle(events, at: now) { perform(command, in: &group) }
         armTimer(in: &group)
-    }
-
-    private mutating func forget(_ seq: Int64) {
-        tasks[seq] = nil
-        if !endpoints.isEmpty { endpoints[seq] = nil }
     }
 
     private mutating func perform(_ command: Command, in group: inout DiscardingTaskGroup) {
@@ -95,7 +89,7 @@ struct RelayTurn {
         case .report(let report):
             note(report)
         case .forget(let seq):
-            forget(seq)
+            tasks[seq] = nil
         case .stopped(let unsettled):
             unsettledAtStop = unsettled
         }
@@ -104,9 +98,7 @@ struct RelayTurn {
     private mutating func start(_ claimed: Claimed) {
         let seq = claimed.hold.seq
         let mailbox = loop.mailbox
-        guard let task = tasks[seq], let handler = loop.handlers.handler(kind: claimed.kind, endpoint: claimed.endpoint) else {
-            return mailbox.post(.finished(seq: seq, .released))
-        }
+        guard let (task, handler) = tasks[seq] else { return mailbox.post(.finished(seq: seq, .released)) }
         runs[seq] = HandlerRun(task, hold: claimed.hold, handler: handler, store: loop.store, logger: loop.logger) { outcome in
             mailbox.post(.finished(seq: seq, outcome))
         }
@@ -158,14 +150,14 @@ struct RelayTurn {
     }
 
     private mutating func noteDeadLetter(_ seq: Int64, _ reason: DeathReason, _ failure: Failure) {
-        guard let task = tasks[seq] else { return }
+        guard let (task, handler) = tasks[seq] else { return }
         loop.logger.error(
             "a task became a dead letter",
             metadata: [
                 "task": "\(task.id)", "kind": "\(task.kind)", "reason": "\(reason.rawValue)", "attempt": "\(task.attempt)",
                 "error": "\(failure.type)",
             ])
-        guard let hook = loop.handlers.handler(kind: task.kind, endpoint: endpoints[seq])?.onDeadLetter else { return }
+        guard let hook = handler.onDeadLetter else { return }
         hooks.run { await hook(task, reason, failure) }
     }
 
@@ -184,7 +176,7 @@ struct RelayTurn {
                 ("tasks whose relay vanished were rescued: \(count)", .warning, nil, nil)
             }
         var metadata: Logger.Metadata = [:]
-        if let seq, let task = tasks[seq] {
+        if let seq, let (task, _) = tasks[seq] {
             metadata["task"] = "\(task.id)"
             metadata["attempt"] = "\(task.attempt)"
         }

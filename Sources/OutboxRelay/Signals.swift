@@ -17,26 +17,47 @@ extension Relay {
     public func runUntilSignalled() async throws {
         let signals = SignalSources([SIGTERM, SIGINT]) { [self] _ in stop() }
         defer { signals.cancel() }
+        await signals.registered()
         try await run()
     }
 }
 
 /// Calls a function at the first of some signals, and ends the process at the second.
+///
+/// Dispatch registers a source some time after it was made. Until then a signal has its default action: ignoring it
+/// before would lose one that comes in between, and the process that was told to stop would run on.
 package final class SignalSources: Sendable {
     private let sources: Mutex<[any DispatchSourceSignal]>
+    private let count: Int
+    private let registrations: AsyncStream<Void>
 
     package init(_ signals: [Int32], first: @escaping @Sendable (Int32) -> Void) {
         let counter = Counter()
+        let (registrations, continuation) = AsyncStream.makeStream(of: Void.self)
+        self.registrations = registrations
+        count = signals.count
         sources = Mutex(
             signals.map { number in
-                signal(number, SIG_IGN)  // the source sees it all the same, and the default action does not happen
                 let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+                source.setRegistrationHandler { @Sendable in
+                    #if canImport(Darwin)
+                    // kqueue sees it all the same, and the default action does not happen; on Linux, Dispatch has
+                    // installed a handler of its own
+                    signal(number, SIG_IGN)
+                    #endif
+                    continuation.yield()
+                }
                 source.setEventHandler { @Sendable in
                     if counter.next() == 1 { first(number) } else { _exit(128 + number) }
                 }
                 source.resume()
                 return source
             })
+    }
+
+    /// Returns when every signal is looked out for. To be called once.
+    package func registered() async {
+        for await _ in registrations.prefix(count) {}
     }
 
     package func cancel() {

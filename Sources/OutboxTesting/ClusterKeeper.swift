@@ -107,7 +107,16 @@ private func spawn(_ arguments: [String], connectedTo descriptor: Int32) throws 
         posix_spawnattr_destroy(&attributes)
     }
     for stream in 0...2 { posix_spawn_file_actions_adddup2(&actions, descriptor, Int32(stream)) }
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
+    // Nothing else of this process: the cluster outlives what other tests have open at the moment, such as the pipes of
+    // a program whose end they wait for.
+    #if canImport(Glibc)
+    // addclosefrom_np is hidden from Swift; closing what is not open is no error
+    for other in 3..<1024 { posix_spawn_file_actions_addclose(&actions, Int32(other)) }
+    let flags = POSIX_SPAWN_SETPGROUP
+    #else
+    let flags = POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_CLOEXEC_DEFAULT
+    #endif
+    posix_spawnattr_setflags(&attributes, Int16(flags))
     let environment = ["PATH", "HOME", "LANG", "OUTBOX_DURABLE"].compactMap { name in
         environmentVariable(name).map { "\(name)=\($0)" }
     }

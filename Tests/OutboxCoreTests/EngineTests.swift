@@ -206,6 +206,20 @@ import Testing
         #expect(now < .seconds(30))
     }
 
+    /// The shell keeps a task's payload until it succeeds or the engine says that it may be forgotten.
+    @Test(arguments: [
+        Outcome.retry(Failure(type: "t", message: "m")), .rejected(Failure(type: "t", message: "m")), .completed(orElse: .released),
+        .completed(orElse: .retry(Failure(type: "t", message: "m"))), .released,
+    ], [true, false]) func whatDoesNotSucceedIsForgottenInTheEnd(outcome: Outcome, isSettled: Bool) {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(.finished(seq: 1, outcome), at: .milliseconds(2))
+        let commands = engine.handle(.answered(Answer(settled: isSettled ? [1] : [], news: news())), at: .milliseconds(3))
+        #expect(commands.contains { if case .forget(1) = $0 { true } else { false } })
+        #expect(engine.uncertain.isEmpty && engine.completed.isEmpty)
+    }
+
     @Test func prioritiesComeFirstAndLowOnesInTheEnd() throws {
         var engine = engine { $0.capacity = 1 }
         let urgent = LaneKey(slot: 0, name: "0:a")

@@ -16,7 +16,7 @@ let testAlert = Alert(
 let testAlertJSON =
     #"{"type":"outbox.dead_letter.opened","timestamp":"1994-11-06T08:49:38.000000Z","data":{"incident":7,"#
     + #""dedup_key":"9f86d081","kind":"send-invoice","endpoint":"crm","error_type":"http.500","#
-    + #""message":"The endpoint \"answered\" 500.\n","count":3,"new_since_last":3,"#
+    + #""message":"The endpoint \"answered\" 500.\n","response_excerpt":null,"count":3,"new_since_last":3,"#
     + #""opened_at":"1994-11-06T08:49:37.000250Z","last_at":"1994-11-06T08:49:38.000000Z","#
     + #""sample_task_id":"8e03978e-40d5-43e8-bc93-6894a57f9324","relay":"relay-1"}}"#
 

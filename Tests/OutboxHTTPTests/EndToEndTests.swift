@@ -118,6 +118,7 @@ import Testing
         #expect(text.contains(#""type":"outbox.dead_letter.opened""#))
         #expect(text.contains(#""endpoint":"partner""#))
         #expect(text.contains(#""error_type":"http.422""#))
+        #expect(text.contains(#""response_excerpt":"{\"error\": \"no such order\"}""#))
     }
 
     @Test(.timeLimit(.minutes(2))) func aThrottlingEndpointDoesNotUseUpTheBudget() async throws {

@@ -129,8 +129,8 @@ import Testing
             let dead = Recorder<DeathReason>()
             let handler = Handler(kind: "k") { _, _ in Issue.record("must not run") }
                 .onDeadLetter { _, reason, _ in dead.record(reason) }
-            try await enqueue(database, EnqueueOptions(expiresAt: .now.addingTimeInterval(0.2)))
-            _ = try await database.query("SELECT pg_sleep(0.3)")
+            try await enqueue(database, EnqueueOptions(expiresAt: .now.addingTimeInterval(3600)))
+            _ = try await database.query("UPDATE outbox.ready SET expires_at = now() - interval '1 second'")
             try await withRelay(database, [handler]) { _ in await dead.wait(for: 1) }
             #expect(dead.values == [.expired])
         }
@@ -139,10 +139,10 @@ import Testing
     @Test func aRetryThatWouldComeTooLateExpiresNow() async throws {
         try await withOutbox { database in
             let dead = Recorder<DeathReason>()
-            let handler = Handler(kind: "k") { _, _ in throw Retry(after: .seconds(60), because: Busy()) }
+            let handler = Handler(kind: "k") { _, _ in throw Retry(after: .seconds(6000), because: Busy()) }
                 .onDeadLetter { _, reason, _ in dead.record(reason) }
             try await withRelay(database, [handler]) { _ in
-                try await enqueue(database, EnqueueOptions(expiresAt: .now.addingTimeInterval(30)))
+                try await enqueue(database, EnqueueOptions(expiresAt: .now.addingTimeInterval(3000)))
                 await dead.wait(for: 1)
             }
             #expect(dead.values == [.expired])

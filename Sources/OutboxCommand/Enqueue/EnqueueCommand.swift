@@ -111,6 +111,7 @@ struct EnqueueCommand: AsyncParsableCommand {
             // so that whoever interrupts a long run learns where it stopped; a second signal ends it at once
             let signals = SignalSources([SIGINT, SIGTERM]) { _ in stop.raise() }
             defer { signals.cancel() }
+            await signals.registered()
             var run = Import(
                 rules: rules, batch: file.batch, firstLine: file.fromLine, write: writer.write,
                 isStopped: { stop.isRaised })

@@ -68,7 +68,8 @@ struct Dead: AsyncParsableCommand {
                     "\(letter.number)", letter.deadAt.shown, letter.kind, letter.endpoint ?? "-",
                     letter.reason + state,
                     "\(letter.attempt)", "\(letter.incident)",
-                    cut("\(letter.errorType): \(letter.errorMessage)", to: 60))
+                    // what a receiver answered says more than what its status means in general
+                    cut("\(letter.errorType): \(letter.responseExcerpt ?? letter.errorMessage)", to: 60))
             }
             Terminal.output.write(table.text)
             if found.count > letters.count {

@@ -48,7 +48,7 @@ extension Engine {
 
     mutating func noteOutcome(_ outcome: Outcome, of seq: Int64, at now: Duration, _ commands: inout [Command]) {
         guard let task = running.removeValue(forKey: seq) else { return }
-        guard !task.isAbandoned else { return }
+        guard !task.isAbandoned else { return commands.append(.forget(seq: seq)) }
         switch outcome {
         case .succeeded:
             pending.succeeded.append(task.claimed.hold)
@@ -151,19 +151,17 @@ extension Engine {
                     if let failure = move.failure { commands.append(.buried(seq: move.hold.seq, reason, failure)) }
                 case .ready: kinds.count(kind, \.released)
                 }
-                commands.append(.forget(seq: move.hold.seq))
             } else if wasCompleted {
                 kinds.countSucceeded(kind)
-                commands.append(.forget(seq: move.hold.seq))
             } else {
                 noteFenced(move.hold.seq, kind: kind, &commands)
             }
+            commands.append(.forget(seq: move.hold.seq))
         }
     }
 
     private mutating func noteFenced(_ seq: Int64, kind: Int, _ commands: inout [Command]) {
         kinds.count(kind, \.fenced)
         commands.append(.report(.fenced(seq: seq, kind: kinds.names[kind])))
-        commands.append(.forget(seq: seq))
     }
 }

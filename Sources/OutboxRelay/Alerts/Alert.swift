@@ -40,6 +40,8 @@ public struct Alert: Hashable, Sendable {
     public var errorType: String
     /// The message of one of the failures.
     public var message: String
+    /// The beginning of what the endpoint answered to one of them.
+    public var responseExcerpt: String?
     /// How many dead letters the incident has had so far.
     public var count: Int
     /// How many of them are new since the last alert.
@@ -57,7 +59,7 @@ public struct Alert: Hashable, Sendable {
     public init(
         incident: Int64, dedupKey: String, subject: Subject = .deadLetter, event: Event, kind: String,
         endpoint: String? = nil, errorType: String,
-        message: String, count: Int, newSinceLast: Int, openedAt: Int64, lastAt: Int64, sampleTaskID: TaskID? = nil,
+        message: String, responseExcerpt: String? = nil, count: Int, newSinceLast: Int, openedAt: Int64, lastAt: Int64, sampleTaskID: TaskID? = nil,
         relay: String
     ) {
         self.incident = incident
@@ -68,6 +70,7 @@ public struct Alert: Hashable, Sendable {
         self.endpoint = endpoint
         self.errorType = errorType
         self.message = message
+        self.responseExcerpt = responseExcerpt
         self.count = count
         self.newSinceLast = newSinceLast
         self.openedAt = openedAt
@@ -82,7 +85,7 @@ extension Alert {
     /// `{"type":"outbox.dead_letter.opened","timestamp":"2026-11-24T20:49:15.000000Z","data":{…}}`.
     ///
     /// The timestamp is ``lastAt``. The members of `data` are this type's properties in snake case, times in RFC 3339;
-    /// `endpoint` and `sample_task_id` can be null.
+    /// `endpoint`, `response_excerpt` and `sample_task_id` can be null.
     public func json() -> [UInt8] {
         var json = JSONWriter()
         json.object {
@@ -96,6 +99,7 @@ extension Alert {
                     $0.member("endpoint", endpoint)
                     $0.member("error_type", errorType)
                     $0.member("message", message)
+                    $0.member("response_excerpt", responseExcerpt)
                     $0.member("count", count)
                     $0.member("new_since_last", newSinceLast)
                     $0.member("opened_at", CalendarTime.rfc3339(microsecondsSinceEpoch: openedAt))
