@@ -64,6 +64,9 @@ BEGIN
     IF run_at IS NOT NULL AND (NOT isfinite(run_at) OR run_at > now() + interval '10 years') THEN
         PERFORM refuse('run_at', 'must be a time within the next ten years', 'a time in the past means at once');
     END IF;
+    IF expires_at = 'infinity' THEN
+        PERFORM refuse('expires_at', 'must be a time', 'leave it out for a task that never expires');
+    END IF;
     IF expires_at IS NOT NULL AND expires_at <= coalesce(run_at, clock_timestamp() + coalesce(delay, '0'::interval)) THEN
         PERFORM refuse('expires_at', 'must be later than the time at which the task may run',
                        'such a task could never run; give a later time or leave it out');

@@ -214,7 +214,9 @@ BEGIN
                   CASE WHEN r.headers IS NOT NULL THEN   -- name, value, name, value …
                       ARRAY(SELECT unnest(ARRAY[h.key, h.value]) FROM jsonb_each_text(r.headers) h ORDER BY h.key) END,
                   (1000000 * extract(epoch FROM clock_timestamp() - coalesce(r.due_at, r.enqueued_at)))::bigint,
-                  (1000000 * extract(epoch FROM r.expires_at - clock_timestamp()))::bigint,
+                  -- infinity cannot be subtracted from, and one row must never fail the claim of the others
+                  CASE WHEN isfinite(r.expires_at) THEN
+                      (1000000 * extract(epoch FROM r.expires_at - clock_timestamp()))::bigint END,
                   r.payload, NULL::smallint, NULL::int, NULL::int, NULL::boolean, NULL::int[], NULL::smallint[], NULL::text[];
     END IF;
     current_slot := slot_at(clock_timestamp());

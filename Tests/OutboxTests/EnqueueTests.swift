@@ -80,7 +80,8 @@ import Testing
 
     @Test(arguments: [
         ("delay", "'a.b', '', delay => '1 s', run_at => now()"), ("run_at", "'a.b', '', run_at => 'infinity'"),
-        ("expires_at", "'a.b', '', expires_at => now()"), ("expires_at", "'a.b', '', delay => '1 h', expires_at => now() + interval '1 min'"),
+        ("expires_at", "'a.b', '', expires_at => now()"), ("expires_at", "'a.b', '', expires_at => 'infinity'"),
+        ("expires_at", "'a.b', '', delay => '1 h', expires_at => now() + interval '1 min'"),
         ("content_type", "'a.b', '', content_type => 'json'"), ("content_type", "'a.b', '', content_type => E'a/b\\r\\nx: y'"),
         ("headers", "'a.b', '', headers => '[]'"), ("headers", "'a.b', '', headers => '{\"a\": 1}'"),
         ("payload", "'a.b', null::text"), ("kind", "null, 'x'"), ("priority", "'a.b', '', priority => null"),

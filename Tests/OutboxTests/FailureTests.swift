@@ -136,6 +136,20 @@ import Testing
         }
     }
 
+    @Test func aTaskThatExpiresAtInfinityHoldsUpNobody() async throws {
+        try await withOutbox { database in
+            for _ in 0..<2 { try await database.transaction { try await $0.enqueue(kind: "k", payload: []) } }
+            // enqueue refuses it; a row from elsewhere must not fail the claim of the others
+            _ = try await database.query(
+                "UPDATE outbox.ready SET expires_at = 'infinity' WHERE seq = (SELECT min(seq) FROM outbox.ready)")
+            let ran = Recorder<Void>()
+            try await withRelay(database, [Handler(kind: "k") { _, _ in ran.record(()) }]) { _ in
+                try await eventually { try await database.tasksLeft() == 0 }
+            }
+            #expect(ran.values.count == 2)
+        }
+    }
+
     @Test func aRetryThatWouldComeTooLateExpiresNow() async throws {
         try await withOutbox { database in
             let dead = Recorder<DeathReason>()
