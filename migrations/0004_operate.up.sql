@@ -63,10 +63,10 @@ FROM dead d;
 CREATE FUNCTION resolve(numbers bigint[], how text, who text, note text) RETURNS SETOF dead
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    -- incidents first and in order, as everyone locks them
+    -- incidents first and in the order of their causes, as fail_v1 locks them
     PERFORM FROM incidents n
     WHERE n.number IN (SELECT d.incident FROM dead d WHERE d.number = ANY (numbers) AND d.resolution IS NULL)
-    ORDER BY n.number FOR UPDATE;
+    ORDER BY n.group_key, n.number FOR UPDATE;
     RETURN QUERY
     WITH done AS (
         UPDATE dead d SET resolution = how, resolved_at = clock_timestamp(), resolved_by = who, resolution_note = note
