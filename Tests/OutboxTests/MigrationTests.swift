@@ -96,6 +96,26 @@ import Testing
         }
     }
 
+    @Test func ofSeveralAtOnceOneAppliesAndTheOthersSaySo() async throws {
+        try await withEmptyDatabase { database in
+            let messages = await withTaskGroup(of: String?.self) { group in
+                for _ in 0..<5 {
+                    group.addTask {
+                        do {
+                            let connection = try await database.connect()
+                            defer { Task { await connection.close() } }
+                            try await connection.runScript(Migration.all[0].up, timeout: .seconds(30))
+                            return nil
+                        } catch { return (error as? PostgresError)?.message ?? "\(error)" }
+                    }
+                }
+                return await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(messages.count { $0 == nil } == 1)
+            #expect(messages.count { $0?.contains("applied already") == true } == 4, "\(messages)")
+        }
+    }
+
     @Test func anotherSchemaNameWorksThroughout() async throws {
         try await withEmptyDatabase { database in
             for migration in Migration.all { try await run(Migration.script(migration.up, forSchema: "jobs"), database) }
