@@ -23,12 +23,13 @@
 
 BEGIN;
 
-CREATE SCHEMA IF NOT EXISTS outbox;            -- (schema)
-SET LOCAL search_path TO outbox, pg_temp;      -- (schema) every function below keeps this search_path for good
 SET LOCAL lock_timeout = '5s';
 SET LOCAL client_min_messages = warning;
+-- the same number in every migration and in `outbox migrate`; before the schema, whose name two could make at once
+SELECT pg_advisory_xact_lock(7239417205116);
 
-SELECT pg_advisory_xact_lock(7239417205116);   -- the same number in every migration and in `outbox migrate`
+CREATE SCHEMA IF NOT EXISTS outbox;            -- (schema)
+SET LOCAL search_path TO outbox, pg_temp;      -- (schema) every function below keeps this search_path for good
 
 -- Which migrations are applied. Each migration records itself, so that psql and `outbox migrate` agree.
 CREATE TABLE IF NOT EXISTS schema_version (

@@ -44,6 +44,7 @@ DECLARE
     name text;
     value jsonb;
     bytes int := 0;
+    names text[] := '{}';
 BEGIN
     IF queue IS NULL OR queue !~ '^[a-z0-9][a-z0-9_.-]{0,62}$' THEN
         PERFORM refuse('queue', 'must be 1 to 63 of a-z, 0-9, "_", "." and "-", and begin with a letter or digit',
@@ -93,19 +94,24 @@ BEGIN
                 PERFORM refuse('headers', format('has a name that is no HTTP field name: %s', to_json(left(name, 60))),
                                'RFC 9110 section 5.1 allows letters, digits and !#$%&''*+-.^_`|~');
             END IF;
-            IF lower(name) ~ '^(host|content-type|content-length|transfer-encoding|connection|te|trailer|upgrade|expect|keep-alive|user-agent|idempotency-key|traceparent|tracestate|baggage|forwarded)$|^(proxy-|webhook-|ce-|outbox-|x-forwarded-)' THEN
+            IF lower(name) ~ '^(host|content-type|content-length|transfer-encoding|connection|te|trailer|upgrade|expect|keep-alive|user-agent|accept-encoding|idempotency-key|traceparent|tracestate|baggage|forwarded)$|^(proxy-|webhook-|ce-|outbox-|x-forwarded-)' THEN
                 PERFORM refuse('headers', format('must not set %s', to_json(name)),
                                'the relay sets it itself, or it belongs to the connection');
             END IF;
+            IF lower(name) = ANY (names) THEN
+                PERFORM refuse('headers', format('has %s twice, since case makes no difference', to_json(lower(name))),
+                               'join the values with commas into one');
+            END IF;
+            names := names || lower(name);
             IF jsonb_typeof(value) <> 'string' OR (value #>> '{}') !~ '^[\t -~]*$' THEN
                 PERFORM refuse('headers', format('has a value for %s that is not a string of visible ASCII', to_json(name)),
                                'encode other characters, for example with percent-encoding');
             END IF;
             bytes := bytes + length(name) + length(value #>> '{}') + 4;
+            IF bytes > 4096 THEN
+                PERFORM refuse('headers', 'take more than 4096 bytes', 'put the data into the payload');
+            END IF;
         END LOOP;
-        IF bytes > 4096 THEN
-            PERFORM refuse('headers', format('take %s bytes, more than 4096', bytes), 'put the data into the payload');
-        END IF;
     END IF;
     RETURN priority || ':' || queue || coalesce(':e=' || endpoint, '');
 END $$;

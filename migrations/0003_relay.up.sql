@@ -26,7 +26,10 @@ INSERT INTO schema_version (version, name) VALUES (3, 'relay');
 -- Every statement here is short, takes no lock above ROW EXCLUSIVE but for the trim of an empty leaf, and keeps no
 -- session state, so that it may be sent through a pooler in transaction mode. All times are the database's clock;
 -- relays give intervals. Plans are pinned by the functions' settings, because the statistics of a table that is
--- empty most of the time lie.
+-- empty most of the time lie: a vacuum that finds it empty leaves an estimate of one row, however many come later.
+-- Then reading an index from end to end seems as cheap as looking a key up in it, which the settings cannot forbid.
+-- Hence `slot = ANY (ARRAY[x.slot])` where a row is named: it finds the row by the index as `slot = x.slot` does, but
+-- is nothing to merge by, and an index is read from end to end only for an order that helps a merge.
 
 -- The lanes that hold rows and that the caller does not know: a loose index scan that hops from lane to lane, but
 -- only through the gaps between known lanes, so that it never walks the dead entries of a lane that is drained.
@@ -73,7 +76,7 @@ BEGIN
         WHERE l.run_at <= clock_timestamp() AND l.run_at >= coalesce(clock_timestamp() - within, '-infinity')
         ORDER BY l.run_at, l.seq LIMIT most FOR UPDATE SKIP LOCKED
     ), gone AS (
-        DELETE FROM later l USING due d WHERE l.run_at = d.run_at AND l.seq = d.seq RETURNING l.*
+        DELETE FROM later l USING due d WHERE l.run_at = ANY (ARRAY[d.run_at]) AND l.seq = d.seq RETURNING l.*
     )
     INSERT INTO ready (slot, enqueued_at, attempt, charged, crashed, id, max_attempts, replays, due_at, expires_at,
                        lane, kind, idempotency_key, endpoint, content_type, headers, payload)
@@ -105,7 +108,9 @@ BEGIN
             ORDER BY r.seq LIMIT most FOR UPDATE SKIP LOCKED) r
         LIMIT most
     ), gone AS (
-        DELETE FROM ready r USING expired e WHERE r.slot = e.slot AND r.lane = e.lane AND r.seq = e.seq RETURNING r.*
+        DELETE FROM ready r USING expired e
+        WHERE r.slot = ANY (ARRAY[e.slot]) AND r.lane = e.lane AND r.seq = e.seq
+        RETURNING r.*
     ), noted AS (
         INSERT INTO attempts (task, attempt, outcome, charged, error_type, error_message, relay)
         SELECT id, attempt, 'crashed', false, 'lease_expired',
@@ -212,7 +217,7 @@ BEGIN
         SET lease_until = clock_timestamp() + claim_v1.lease, relay = claim_v1.relay, attempt = r.attempt + 1,
             acknowledged = r.acknowledged OR (r.endpoint IS NULL AND coalesce(r.kind = ANY (claim_v1.early), false))
         FROM affordable t
-        WHERE r.slot = t.slot AND r.lane = t.lane AND r.seq = t.seq
+        WHERE r.slot = ANY (ARRAY[t.slot]) AND r.lane = t.lane AND r.seq = t.seq
         RETURNING r.slot, r.lane, r.seq, r.id, r.kind, r.attempt, r.charged, r.crashed,
                   t.acknowledged,   -- what the row said before: then an earlier claim took it for good, and it must not run
                   r.max_attempts, r.idempotency_key, r.endpoint, r.content_type,
@@ -241,18 +246,18 @@ SET lock_timeout = '5s' AS $$
         SELECT r.slot, r.lane, r.seq, r.attempt, r.id, r.lease_until
         FROM unnest(slots, lanes, seqs, attempts, ids) h (slot, lane, seq, attempt, id) CROSS JOIN LATERAL (
             SELECT r.slot, r.lane, r.seq, r.attempt, r.id, r.lease_until FROM ready r
-            WHERE r.slot = h.slot AND r.lane = h.lane AND r.seq = h.seq AND r.attempt = h.attempt AND r.id = h.id
+            WHERE r.slot = ANY (ARRAY[h.slot]) AND r.lane = h.lane AND r.seq = h.seq AND r.attempt = h.attempt AND r.id = h.id
               AND r.relay IS NOT NULL) r
     ), free AS MATERIALIZED (
         SELECT r.slot, r.lane, r.seq
         FROM held h CROSS JOIN LATERAL (
             SELECT r.slot, r.lane, r.seq FROM ready r
-            WHERE r.slot = h.slot AND r.lane = h.lane AND r.seq = h.seq AND r.attempt = h.attempt AND r.id = h.id
+            WHERE r.slot = ANY (ARRAY[h.slot]) AND r.lane = h.lane AND r.seq = h.seq AND r.attempt = h.attempt AND r.id = h.id
               AND r.relay IS NOT NULL
             FOR NO KEY UPDATE SKIP LOCKED) r
     ), renewed AS (
         UPDATE ready r SET lease_until = clock_timestamp() + lease
-        FROM free f WHERE r.slot = f.slot AND r.lane = f.lane AND r.seq = f.seq
+        FROM free f WHERE r.slot = ANY (ARRAY[f.slot]) AND r.lane = f.lane AND r.seq = f.seq
         RETURNING r.seq
     )
     SELECT n.seq FROM renewed n
@@ -269,13 +274,13 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
 SET lock_timeout = '5s' AS $$
     WITH done AS (
         DELETE FROM ready r USING unnest(slots, lanes, seqs, attempts, ids) s (slot, lane, seq, attempt, id)
-        WHERE r.slot = s.slot AND r.lane = s.lane AND r.seq = s.seq AND r.attempt = s.attempt AND r.id = s.id
+        WHERE r.slot = ANY (ARRAY[s.slot]) AND r.lane = s.lane AND r.seq = s.seq AND r.attempt = s.attempt AND r.id = s.id
           AND r.relay IS NOT NULL
         RETURNING r.seq, r.id, r.attempt
     ), cleared AS (
         -- the history goes with the task, unless a dead letter still tells of it
         DELETE FROM attempts a USING done d
-        WHERE d.attempt > 1 AND a.task = d.id AND NOT EXISTS (SELECT FROM dead x WHERE x.id = d.id)
+        WHERE d.attempt > 1 AND a.task = ANY (ARRAY[d.id]) AND NOT EXISTS (SELECT FROM dead x WHERE x.id = ANY (ARRAY[d.id]))
     )
     SELECT d.seq FROM done d
 $$;
@@ -312,7 +317,7 @@ SET lock_timeout = '5s' AS $$
         ORDER BY i.slot, i.lane, i.seq
     ), gone AS (
         DELETE FROM ready r USING input i
-        WHERE r.slot = i.slot AND r.lane = i.lane AND r.seq = i.seq AND r.attempt = i.attempt AND r.id = i.id
+        WHERE r.slot = ANY (ARRAY[i.slot]) AND r.lane = i.lane AND r.seq = i.seq AND r.attempt = i.attempt AND r.id = i.id
           AND r.relay IS NOT NULL
         RETURNING r.seq, r.enqueued_at, r.attempt, r.charged + (i.charged AND i.move <> 'ready')::int AS charged, r.crashed,
                   r.relay, r.id, r.max_attempts, r.replays, r.due_at, r.expires_at, r.kind, r.idempotency_key, r.endpoint,

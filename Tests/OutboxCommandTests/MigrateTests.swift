@@ -3,6 +3,7 @@
 
 import Foundation
 import OutboxMigrations
+import OutboxTesting
 import PostgresClient
 import Testing
 
@@ -42,6 +43,19 @@ import Testing
             let applied = results.flatMap(\.lines).filter { $0.hasPrefix("applied") }.sorted()
             #expect(applied == Migration.all.map { "applied \($0.fileName)" })
             #expect(try await database.count("SELECT count(*) FROM outbox.schema_version") == Migration.all.count)
+        }
+    }
+
+    @Test func aDatabaseThatIsNotInUTF8IsRefused() async throws {
+        try await TestDatabase.empty { database in
+            let name = "latin1_\(UInt32.random(in: 0 ... .max))"
+            try await database.database.execute(
+                Statement("CREATE DATABASE \(name) ENCODING 'LATIN1' TEMPLATE template0", binds: []))
+            let url = try await ThrowAwayPostgres.shared().url(database: name)
+            let result = try await OutboxBinary.run("migrate", "--database", url)
+            try await database.database.execute(Statement("DROP DATABASE \(name)", binds: []))
+            #expect(result.status == 78)
+            #expect(result.errors.contains("encoded in LATIN1"))
         }
     }
 

@@ -136,6 +136,20 @@ import Testing
         }
     }
 
+    @Test func aTaskThatExpiresAtInfinityHoldsUpNobody() async throws {
+        try await withOutbox { database in
+            for _ in 0..<2 { try await database.transaction { try await $0.enqueue(kind: "k", payload: []) } }
+            // enqueue refuses it; a row from elsewhere must not fail the claim of the others
+            _ = try await database.query(
+                "UPDATE outbox.ready SET expires_at = 'infinity' WHERE seq = (SELECT min(seq) FROM outbox.ready)")
+            let ran = Recorder<Void>()
+            try await withRelay(database, [Handler(kind: "k") { _, _ in ran.record(()) }]) { _ in
+                try await eventually { try await database.tasksLeft() == 0 }
+            }
+            #expect(ran.values.count == 2)
+        }
+    }
+
     @Test func aRetryThatWouldComeTooLateExpiresNow() async throws {
         try await withOutbox { database in
             let dead = Recorder<DeathReason>()
@@ -274,6 +288,40 @@ import Testing
                 await hooked.wait(for: 1)
             }
             release.open()
+        }
+    }
+
+    @Test func replayLocksIncidentsInTheOrderInWhichTasksDie() async throws {
+        try await withOutbox { database in
+            // two causes of which the older one has the greater key
+            for cause in ["a", "b"] {
+                try await database.transaction { try await $0.enqueue(kind: "k", payload: []) }
+                _ = try await database.query(
+                    """
+                    WITH claimed AS MATERIALIZED (
+                        SELECT * FROM outbox.claim_v1(gen_random_uuid(), '30 s', NULL, '{}', '{}', '{}', '{}', '{}', '{}', 10, 1000, 10,
+                            NULL, 0, NULL, NULL, NULL)
+                    )
+                    SELECT outbox.fail_v1(jsonb_agg(jsonb_build_object(
+                        'slot', slot, 'lane', lane, 'seq', seq, 'attempt', attempt, 'id', id, 'move', 'dead', 'reason', 'rejected',
+                        'charged', true, 'type', 't', 'message', 'm', 'fingerprint', \(cause)::text)), '{}', '0')
+                    FROM claimed WHERE id IS NOT NULL
+                    """)
+            }
+            let inOrder = try await database.query("SELECT number FROM outbox.incidents ORDER BY group_key")
+                .map { try $0.decode(Int64.self, at: 0) }
+            #expect(inOrder == [2, 1])
+            let replay = try await database.transaction { transaction in
+                try await transaction.execute("SELECT FROM outbox.incidents WHERE number = 2 FOR UPDATE")
+                let replay = Task { try await database.count("SELECT count(*) FROM outbox.replay(ARRAY[1, 2])") }
+                try await eventually {
+                    try await database.count(
+                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == 1
+                }
+                try await transaction.execute("SELECT FROM outbox.incidents WHERE number = 1 FOR UPDATE")
+                return replay
+            }
+            #expect(try await replay.value == 2)
         }
     }
 }

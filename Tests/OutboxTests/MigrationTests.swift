@@ -96,6 +96,26 @@ import Testing
         }
     }
 
+    @Test func ofSeveralAtOnceOneAppliesAndTheOthersSaySo() async throws {
+        try await withEmptyDatabase { database in
+            let messages = await withTaskGroup(of: String?.self) { group in
+                for _ in 0..<5 {
+                    group.addTask {
+                        do {
+                            let connection = try await database.connect()
+                            defer { Task { await connection.close() } }
+                            try await connection.runScript(Migration.all[0].up, timeout: .seconds(30))
+                            return nil
+                        } catch { return (error as? PostgresError)?.message ?? "\(error)" }
+                    }
+                }
+                return await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(messages.count { $0 == nil } == 1)
+            #expect(messages.count { $0?.contains("applied already") == true } == 4, "\(messages)")
+        }
+    }
+
     @Test func anotherSchemaNameWorksThroughout() async throws {
         try await withEmptyDatabase { database in
             for migration in Migration.all { try await run(Migration.script(migration.up, forSchema: "jobs"), database) }
@@ -131,6 +151,30 @@ import Testing
         }
     }
 
+    /// A vacuum at a moment without tasks, as there are many in a healthy outbox, and then a backlog.
+    @Test func claimsLookKeysUpAfterAVacuumFoundNothing() async throws {
+        try await withOutbox { database in
+            let fill: Statement = "SELECT count(*) FROM outbox.enqueue_many(ARRAY['k'], ARRAY(SELECT 'x' FROM generate_series(1, 20000)))"
+            _ = try await database.query(fill)
+            _ = try await database.query("DELETE FROM outbox.ready")
+            _ = try await database.query("VACUUM outbox.ready")
+            _ = try await database.query(fill)
+            let connection = try await database.connect()
+            let before = try await connection.run([Self.entries])[0][0].decode(Int64.self, at: 0)
+            let settled = try await connection.run([Self.claimAndSettle])[0].count
+            #expect(settled == 500)
+            let read = try await connection.run([Self.entries])[0][0].decode(Int64.self, at: 0) - before
+            #expect(read < 25000, "the backlog is not walked for each task")
+            await connection.close()
+        }
+    }
+
+    /// Index entries of the leaves that were ever read.
+    private static let entries: Statement = """
+        SELECT (pg_stat_force_next_flush() IS NULL)::int + sum(pg_stat_get_tuples_returned(i.indexrelid))::bigint
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        WHERE c.relnamespace = 'outbox'::regnamespace AND c.relname ~ '^ready_[0-3]$'
+        """
     private static let scans: Statement = """
         SELECT (pg_stat_force_next_flush() IS NULL)::int + sum(pg_stat_get_numscans(c.oid))::bigint
         FROM pg_class c WHERE c.relnamespace = 'outbox'::regnamespace AND c.relname ~ '^ready_[0-3]$'

@@ -58,6 +58,7 @@ package struct Migrator: Sendable {
 
     /// Applies what is missing and returns what this call applied; another process may have applied the rest meanwhile.
     package func up() async throws -> [Migration] {
+        try await checkEncoding()
         var mine: [Migration] = []
         let start = try await version()
         for migration in migrations where migration.version > start {
@@ -87,6 +88,16 @@ package struct Migrator: Sendable {
     }
 
     private func version() async throws -> Int { try await applied().last?.version ?? 0 }
+
+    /// Whatever an endpoint answers is recorded, in any language; SQL_ASCII takes every byte.
+    private func checkEncoding() async throws {
+        let encoding = try await database.query(Statement("SHOW server_encoding", binds: []))[0].decode(String.self, at: 0)
+        guard encoding == "UTF8" || encoding == "SQL_ASCII" else {
+            throw Problem(
+                .misconfigured, "the database is encoded in \(encoding), and an outbox needs UTF8",
+                hint: "make the database with ENCODING 'UTF8' TEMPLATE template0")
+        }
+    }
 
     /// Applies one; false if somebody else did. Two at once meet at the lock, at the schema's name or at the version's
     /// row: whoever comes second looks again, and tries once more where the first was rolled back.
