@@ -92,36 +92,41 @@ END $$;
 -- an endpoint cannot have. Each lane is read up to a ceiling: beyond the highest seq that anyone claimed there is
 -- nothing to rescue.
 -- A lease that ends more than a day from now was written before the clock was set back: it is taken for expired.
-CREATE FUNCTION rescue_v1(kinds text[], endpoints text[], isolate text[], slots smallint[], lanes text[], ceilings bigint[], most int)
-RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+-- held, if not null, has every seq that the caller, me, knows that it holds: what else it holds by the table was claimed
+-- for it by a statement whose reply was lost, was never run, and is no crash.
+CREATE FUNCTION rescue_v1(
+    me uuid, held bigint[], kinds text[], endpoints text[], isolate text[], slots smallint[], lanes text[], ceilings bigint[], most int
+) RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     rescued int;
 BEGIN
     WITH expired AS MATERIALIZED (
-        SELECT r.slot, r.lane, r.seq
+        SELECT r.slot, r.lane, r.seq, r.unheard
         FROM unnest(slots, lanes, ceilings) a (slot, lane, ceiling) CROSS JOIN LATERAL (
-            SELECT r.slot, r.lane, r.seq FROM ready r
+            SELECT r.slot, r.lane, r.seq, coalesce(r.relay = me AND r.seq <> ALL (held), false) AS unheard FROM ready r
             WHERE r.slot = a.slot AND r.lane = a.lane AND r.seq <= a.ceiling AND r.relay IS NOT NULL
-              AND (r.lease_until < clock_timestamp() OR r.lease_until > clock_timestamp() + interval '1 day')
+              AND (r.lease_until < clock_timestamp() OR r.lease_until > clock_timestamp() + interval '1 day'
+                   OR r.relay = me AND r.seq <> ALL (held))
               AND CASE WHEN r.endpoint IS NULL THEN kinds IS NULL OR r.kind = ANY (kinds) ELSE r.endpoint = ANY (endpoints) END
             ORDER BY r.seq LIMIT most FOR UPDATE SKIP LOCKED) r
         LIMIT most
     ), gone AS (
         DELETE FROM ready r USING expired e
         WHERE r.slot = ANY (ARRAY[e.slot]) AND r.lane = e.lane AND r.seq = e.seq
-        RETURNING r.*
+        RETURNING r.*, e.unheard
     ), noted AS (
         INSERT INTO attempts (task, attempt, outcome, charged, error_type, error_message, relay)
         SELECT id, attempt, 'crashed', false, 'lease_expired',
                'the relay vanished, or stood still for longer than its lease', relay
-        FROM gone
+        FROM gone WHERE NOT unheard
     )
     INSERT INTO ready (slot, enqueued_at, attempt, charged, crashed, acknowledged, id, max_attempts, replays, due_at,
                        expires_at, lane, kind, idempotency_key, endpoint, content_type, headers, payload)
-    SELECT slot_at(clock_timestamp()), enqueued_at, attempt, charged, crashed + 1, acknowledged, id, max_attempts, replays,
-           due_at, expires_at,
-           CASE WHEN endpoint IS NOT NULL OR lane LIKE '%:!' OR NOT coalesce(kind = ANY (isolate), true) THEN lane ELSE lane || ':!' END,
+    SELECT slot_at(clock_timestamp()), enqueued_at, attempt, charged, crashed + (NOT unheard)::int,
+           -- a claim that nobody heard of has acknowledged nothing; an earlier one, that ended by a crash, has
+           acknowledged AND NOT (unheard AND crashed = 0), id, max_attempts, replays, due_at, expires_at,
+           CASE WHEN unheard OR endpoint IS NOT NULL OR lane LIKE '%:!' OR NOT coalesce(kind = ANY (isolate), true) THEN lane ELSE lane || ':!' END,
            kind, idempotency_key, endpoint, content_type, headers, payload
     FROM gone ORDER BY lane, seq;
     GET DIAGNOSTICS rescued = ROW_COUNT;
@@ -141,13 +146,15 @@ END $$;
 --   promote_within        promote what fell due within this interval; null: do not promote
 --   promote_most, rescue_ceilings (one for each lane named; null: rescue nothing), isolate   as above
 --   alerts                channels to look for due alerts of; null: do not look
+--   held                  with rescue_ceilings, after a claim whose reply was lost: every seq that the relay knows that it holds
 --
 -- Returns a row for each task, and then one whose id is null with the news: the current slot, how many were promoted
 -- and rescued, whether an alert is due, the microseconds that discovery, promotion and rescue took, and the lanes found.
 CREATE FUNCTION claim_v1(
     relay uuid, lease interval, kinds text[], endpoints text[], early text[],
     slots smallint[], lanes text[], floors bigint[], limits int[], total int, bytes bigint,
-    discover int, promote_within interval, promote_most int, rescue_ceilings bigint[], isolate text[], alerts text[]
+    discover int, promote_within interval, promote_most int, rescue_ceilings bigint[], isolate text[], alerts text[],
+    held bigint[] DEFAULT NULL
 ) RETURNS TABLE (
     slot smallint, lane text, seq bigint, id uuid, kind text, attempt int, charged int, crashed int,
     acknowledged boolean, max_attempts int, idempotency_key text, endpoint text, content_type text, headers text[],
@@ -170,7 +177,7 @@ BEGIN
     END IF;
     IF claim_v1.rescue_ceilings IS NOT NULL THEN
         began := clock_timestamp();
-        rescued := rescue_v1(claim_v1.kinds, claim_v1.endpoints, claim_v1.isolate, claim_v1.slots,
+        rescued := rescue_v1(claim_v1.relay, claim_v1.held, claim_v1.kinds, claim_v1.endpoints, claim_v1.isolate, claim_v1.slots,
                              claim_v1.lanes, claim_v1.rescue_ceilings, 500);
         took[3] := 1000000 * extract(epoch FROM clock_timestamp() - began);
     END IF;

@@ -97,6 +97,24 @@ import Testing
         #expect(engine.takeTally()["k"]?.succeeded == 1)
     }
 
+    @Test func aClaimWhoseReplyIsLostIsLookedFor() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1), claimed(2)], news: news([lane]))), at: .milliseconds(1))
+        let lost = try #require(exchange(in: engine.handle(.finished(seq: 1, .succeeded), at: .milliseconds(30))))
+        #expect(lost.round?.total ?? 0 > 0)
+        #expect(lost.round?.held == nil)
+        _ = engine.handle(.exchangeFailed(unknown: true), at: .milliseconds(40))
+        let wake = try #require(engine.nextWake)
+        let search = try #require(exchange(in: engine.handle(.woke, at: wake))?.round)
+        #expect(search.rescue)
+        #expect(Set(search.held ?? []) == [1, 2], "what runs, and what is to be settled")
+        _ = engine.handle(.answered(Answer(settled: [1], news: news())), at: wake)
+        // it may still be under way somewhere, until its lease must have ended
+        let later = try #require(exchange(in: engine.handle(.woke, at: wake + .seconds(6)))?.round)
+        #expect(Set(later.held ?? []) == [2])
+    }
+
     @Test func floorsLagBehindAndSweepsLookBehindThem() throws {
         var engine = engine { $0.capacity = 1000 }
         var now = Duration.zero

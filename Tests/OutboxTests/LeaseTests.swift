@@ -66,6 +66,35 @@ import Testing
         }
     }
 
+    @Test func whatALostReplyClaimedIsGivenBackWithoutACrash() async throws {
+        try await withOutbox { database in
+            try await enqueue(database, 3)
+            let relay = PostgresUUID(TaskID.random())
+            func claim(early: [String], held: [Int64]?) async throws -> QueryResult {
+                try await database.query(
+                    """
+                    SELECT seq, attempt, rescued FROM outbox.claim_v1(\(relay), '1 hour', NULL, '{}', \(early),
+                        '{0,1,2,3}', '{5:default,5:default,5:default,5:default}', '{0,0,0,0}', '{9,9,9,9}', 9, 1000000, 9, NULL, 0,
+                        '{9223372036854775807,9223372036854775807,9223372036854775807,9223372036854775807}', NULL, NULL, \(held))
+                    """)
+            }
+            let first = try await claim(early: ["k"], held: nil)
+            let seqs = try first.dropLast().map { try $0.decode(Int64.self, at: 0) }
+            #expect(seqs.count == 3)
+            // the relay heard of the first one alone; the others come back to it
+            let second = try await claim(early: [], held: [seqs[0]])
+            #expect(try second.last?.decode(Int.self, at: 2) == 2)
+            #expect(try second.dropLast().map { try $0.decode(Int.self, at: 1) } == [2, 2])
+            let innocent = try await database.count(
+                "SELECT count(*) FROM outbox.ready WHERE crashed = 0 AND attempt = 2 AND NOT acknowledged AND lane = '5:default'")
+            #expect(innocent == 2)
+            #expect(try await database.count("SELECT count(*) FROM outbox.attempts") == 0)
+            // and what it is not asked about stays
+            let third = try await claim(early: [], held: nil)
+            #expect(try third.last?.decode(Int.self, at: 2) == 0)
+        }
+    }
+
     @Test func aTaskThatMakesRelaysVanishEndsAsADeadLetter() async throws {
         try await withOutbox { database in
             try await enqueue(database)

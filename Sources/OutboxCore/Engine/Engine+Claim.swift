@@ -31,6 +31,11 @@ extension Engine {
             pending.kindsOfFailed.removeFirst(failed)
         }
         if stopAt == nil { next.round = nextRound(at: now) }
+        if let until = unheardUntil, next.round?.rescue == true {
+            if until < now { unheardUntil = nil }
+            let settling = [next, pending].flatMap { $0.succeeded.map(\.seq) + $0.failed.map(\.hold.seq) }
+            next.round?.held = Array(running.keys) + settling
+        }
         return next.isEmpty ? nil : next
     }
 
@@ -174,9 +179,13 @@ extension Engine {
     mutating func noteExchangeFailure(unknown: Bool, at now: Duration) {
         guard let (sent, _) = exchange else { return }
         exchange = nil
-        // What was to be settled is sent again: a settlement is idempotent, its attempt being the fence. Claims that
-        // were executed without our knowing come back by their leases.
+        // What was to be settled is sent again: a settlement is idempotent, its attempt being the fence. What was claimed
+        // without our knowing is looked for by the next sweeps, until its lease must have ended.
         if unknown {
+            if sent.round?.total ?? 0 > 0 {
+                unheardUntil = now + settings.lease
+                nextSweep = now
+            }
             for hold in sent.succeeded { uncertain.insert(hold.seq) }
             for move in sent.failed { uncertain.insert(move.hold.seq) }
         }

@@ -52,6 +52,8 @@ package struct Engine: Sendable {
     var promotionPace = Pace()
     var rescuePace = Pace()
     var alone = Solitude()
+    /// Until when a claim whose reply was lost may come to light.
+    var unheardUntil: Duration?
 
     // Stopping
     var stopAt: Duration?

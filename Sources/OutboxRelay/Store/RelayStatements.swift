@@ -33,11 +33,11 @@ extension RelayStore {
             round.discover ? Int32(clamping: max(round.total, 1)) : nil as Int32?,
             promoteWithin, Int32(most),
             round.rescue ? round.asks.map(\.ceiling) : nil as [Int64]?, scope.isolated,
-            round.promote == nil ? nil as [String]? : channels,
+            round.promote == nil ? nil as [String]? : channels, round.held,
         ]
         return Statement(
             """
-            SELECT * FROM \(schema.quoted).claim_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+            SELECT * FROM \(schema.quoted).claim_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
             """, binds: values.map(\.bind))
     }
 
