@@ -211,6 +211,9 @@ DECLARE
     at timestamptz := coalesce(run_at, clock_timestamp() + delay);
     many int := coalesce(cardinality(payloads), 0);
 BEGIN
+    IF payloads IS NULL THEN
+        PERFORM refuse('payloads', 'is null', 'give an array; an empty one enqueues nothing');
+    END IF;
     IF many = 0 THEN
         RETURN;
     END IF;
@@ -247,7 +250,9 @@ CREATE FUNCTION enqueue_many(
     idempotency_keys text[] DEFAULT NULL, headers jsonb DEFAULT NULL, content_type text DEFAULT NULL,
     endpoint text DEFAULT NULL, max_attempts int DEFAULT NULL, ids uuid[] DEFAULT NULL
 ) RETURNS SETOF uuid LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-    SELECT enqueue_many(kinds, ARRAY(SELECT convert_to(t.p, 'UTF8') FROM unnest(payloads) WITH ORDINALITY AS t(p, n) ORDER BY t.n),
+    SELECT enqueue_many(kinds,
+                        CASE WHEN payloads IS NOT NULL THEN
+                            ARRAY(SELECT convert_to(t.p, 'UTF8') FROM unnest(payloads) WITH ORDINALITY AS t(p, n) ORDER BY t.n) END,
                         queue, priority, delay, run_at, expires_at, idempotency_keys, headers, content_type, endpoint,
                         max_attempts, ids)
 $$;

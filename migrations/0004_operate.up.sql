@@ -69,7 +69,8 @@ BEGIN
     ORDER BY n.group_key FOR UPDATE;
     RETURN QUERY
     WITH done AS (
-        UPDATE dead d SET resolution = how, resolved_at = clock_timestamp(), resolved_by = who, resolution_note = note
+        UPDATE dead d SET resolution = how, resolved_at = clock_timestamp(), resolved_by = coalesce(who, session_user),
+                          resolution_note = note
         WHERE d.number = ANY (numbers) AND d.resolution IS NULL
         RETURNING d.*
     ), counted AS (

@@ -51,6 +51,10 @@ static inline CURLcode outbox_getinfo_string(CURL *easy, CURLINFO info, char **v
     return (curl_easy_getinfo)(easy, info, value);
 }
 
+static inline CURLcode outbox_getinfo_socket(CURL *easy, CURLINFO info, curl_socket_t *value) {
+    return (curl_easy_getinfo)(easy, info, value);
+}
+
 // libcurl's own sockets stay open in every program that this process starts; these do not.
 static inline curl_socket_t outbox_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
     (void)context;

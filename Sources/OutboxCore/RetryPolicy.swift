@@ -70,7 +70,10 @@ extension RetryPolicy {
         // no longer than an enqueue may be delayed: a time that Postgres cannot hold could not be recorded
         let delay = min(max(own, after ?? .zero), Self.longestDelay)
         if let expiresIn, delay >= expiresIn { return .dead(.expired) }
-        if let maxAge, age + delay > maxAge { return .dead(.exhausted) }
+        if let maxAge, age + delay > maxAge {
+            // a receiver that asks for more time than there is gets what there is: one last attempt
+            return age + own <= maxAge ? .again(after: maxAge - age) : .dead(.exhausted)
+        }
         return .again(after: delay)
     }
 }

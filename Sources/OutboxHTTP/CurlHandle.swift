@@ -21,8 +21,8 @@ final class CurlHandle {
         self.easy = easy
         errorText = .allocate(capacity: Int(CURL_ERROR_SIZE))
         errorText.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
-        defaultCAFile = string(CURLINFO_CAINFO)
-        defaultCADirectory = string(CURLINFO_CAPATH)
+        defaultCAFile = text(CURLINFO_CAINFO)
+        defaultCADirectory = text(CURLINFO_CAPATH)
         outbox_setopt_pointer(easy, CURLOPT_ERRORBUFFER, errorText)
         setConstantOptions()
     }
@@ -66,8 +66,10 @@ final class CurlHandle {
         outbox_setopt_callback(easy, CURLOPT_WRITEFUNCTION) { data, size, count, context in
             CurlTransfer.from(context)?.receiveBody(UnsafeRawBufferPointer(start: data, count: size * count)) ?? 0
         }
-        outbox_setopt_prerequest(easy) { context, _, _, _, _ in
-            let allows = CurlTransfer.from(context)?.allowsRequest() ?? false
+        outbox_setopt_prerequest(easy) { context, remoteAddress, _, remotePort, localPort in
+            let address = remoteAddress.map { String(cString: $0) } ?? ""
+            let transfer = CurlTransfer.from(context)
+            let allows = transfer?.allowsRequest(to: address, port: Int(remotePort), from: Int(localPort)) ?? false
             return allows ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT
         }
         outbox_setopt_callback(easy, CURLOPT_HEADERFUNCTION) { _, size, count, context in
@@ -138,7 +140,7 @@ final class CurlHandle {
         return .microseconds(Int64(microseconds))
     }
 
-    private func string(_ info: CURLINFO) -> String? {
+    func text(_ info: CURLINFO) -> String? {
         var value: UnsafeMutablePointer<CChar>?
         outbox_getinfo_string(easy, info, &value)
         return value.map { String(cString: $0) }

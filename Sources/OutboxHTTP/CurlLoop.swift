@@ -12,6 +12,7 @@ final class CurlLoop {
     private let queue: CurlQueue
     private let limits: CurlDriver.Limits
     private var running: [UInt64: CurlTransfer] = [:]
+    private let kept: KeptConnections
     /// Easy handles between transfers, with their constant options set.
     private var spare: [CurlHandle] = []
     private static let maximumSpare = 64
@@ -22,6 +23,7 @@ final class CurlLoop {
         self.multi = multi
         self.queue = queue
         self.limits = limits
+        kept = KeptConnections(most: limits.connections * 4)
     }
 
     deinit {
@@ -47,7 +49,7 @@ final class CurlLoop {
         guard let handle = spare.popLast() ?? CurlHandle() else {
             return job.continuation.resume(throwing: CurlError.local("libcurl has no memory for a request"))
         }
-        let transfer = CurlTransfer(job: job, handle: handle, limits: limits)
+        let transfer = CurlTransfer(job: job, handle: handle, limits: limits, kept: kept)
         do {
             try transfer.prepare()
         } catch {
@@ -79,8 +81,13 @@ final class CurlLoop {
             let code = message.pointee.data.result
             guard let id = CurlTransfer.id(of: easy), let transfer = running[id] else { continue }
             let result = transfer.result(code)
+            kept.note(transfer.handle)
             remove(transfer)
-            transfer.job.continuation.resume(with: result)
+            if transfer.needsAnotherConnection {
+                begin(transfer.job.overFreshConnection)
+            } else {
+                transfer.job.continuation.resume(with: result)
+            }
             finished = true
         }
         return finished

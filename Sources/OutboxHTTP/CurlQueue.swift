@@ -10,6 +10,13 @@ package struct CurlJob: Sendable {
     let request: CurlRequest
     package let continuation: CheckedContinuation<CurlResponse, any Error>
 
+    /// The same request for the same caller, but not over a connection that was kept.
+    var overFreshConnection: CurlJob {
+        var request = request
+        request.needsFreshConnection = true
+        return CurlJob(id: id, request: request, continuation: continuation)
+    }
+
     package init(id: UInt64, request: CurlRequest, continuation: CheckedContinuation<CurlResponse, any Error>) {
         self.id = id
         self.request = request

@@ -9,15 +9,17 @@ final class CurlTransfer {
     let job: CurlJob
     let handle: CurlHandle
     private let limits: CurlDriver.Limits
+    private let kept: KeptConnections
     private var bodyStart: [UInt8] = []
     private var bodyBytes = 0
     private var headerBytes = 0
     private var requests = 0
 
-    init(job: CurlJob, handle: CurlHandle, limits: CurlDriver.Limits) {
+    init(job: CurlJob, handle: CurlHandle, limits: CurlDriver.Limits, kept: KeptConnections) {
         self.job = job
         self.handle = handle
         self.limits = limits
+        self.kept = kept
     }
 
     func prepare() throws(CurlError) {
@@ -43,12 +45,30 @@ final class CurlTransfer {
         return from(context)?.job.id
     }
 
-    /// Whether a request may be sent, asked when a connection stands. Only once: where a kept connection breaks before
-    /// an answer, libcurl would send the request again by itself, and the receiver would see one attempt twice.
-    func allowsRequest() -> Bool {
+    /// Whether a request may be sent, asked when a connection stands.
+    ///
+    /// Only once: where a kept connection breaks before an answer, libcurl would send the request again by itself, and
+    /// the receiver would see one attempt twice. And not on a kept connection on which something has come unasked for:
+    /// it would be taken for the answer, whatever the server says to this request.
+    func allowsRequest(to address: String, port: Int, from localPort: Int) -> Bool {
+        guard requests == 0 else {
+            requests += 1
+            return false
+        }
+        // of HTTP/2, whose server may speak at any time, libcurl tells the answers apart
+        let isKept = handle.number(CURLINFO_NUM_CONNECTS) == 0
+        if isKept, job.request.version == .http1,
+            kept.hasUnreadInput(remoteAddress: address, remotePort: port, localPort: localPort)
+        {
+            needsAnotherConnection = true
+            return false
+        }
         requests += 1
-        return requests == 1
+        return true
     }
+
+    /// Nothing was sent, since the kept connection was not clean.
+    private(set) var needsAnotherConnection = false
 
     /// Keeps the beginning. Any number but the given one makes libcurl end the transfer with `CURLE_WRITE_ERROR`.
     func receiveBody(_ bytes: UnsafeRawBufferPointer) -> Int {

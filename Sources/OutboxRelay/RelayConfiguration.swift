@@ -19,10 +19,10 @@ public struct RelayConfiguration: Sendable {
     public var poll: ClosedRange<Duration>
     /// How often claims look behind their floors and expired leases are returned. Default: 5 seconds.
     public var sweepInterval: Duration
-    /// How long running tasks may take to finish after ``Relay/stop()`` before they are cancelled. Default: 25 seconds,
-    /// five less than Kubernetes waits before it kills.
+    /// How long running tasks may take to finish after ``Relay/stop()`` before they are cancelled. Default: 25 seconds:
+    /// with `cancellationGrace` and a second for the last settlements that is less than the 30 of Kubernetes.
     public var stopGrace: Duration
-    /// How long a cancelled handler may take to return. Default: 5 seconds.
+    /// How long a cancelled handler may take to return. Default: 3 seconds.
     public var cancellationGrace: Duration
     /// The most payload bytes of one claim. Default: 4 MiB.
     public var claimBytes: Int
@@ -36,7 +36,7 @@ public struct RelayConfiguration: Sendable {
     public init(
         schema: Schema = .outbox, name: String? = nil, concurrency: Int = 64, lease: Duration = .seconds(30),
         poll: ClosedRange<Duration> = .milliseconds(20) ... .milliseconds(250), sweepInterval: Duration = .seconds(5),
-        stopGrace: Duration = .seconds(25), cancellationGrace: Duration = .seconds(5), claimBytes: Int = 4 << 20,
+        stopGrace: Duration = .seconds(25), cancellationGrace: Duration = .seconds(3), claimBytes: Int = 4 << 20,
         groupWait: Duration = .seconds(30), groupInterval: Duration = .seconds(300), unhandledAfter: Duration = .seconds(300)
     ) {
         self.schema = schema

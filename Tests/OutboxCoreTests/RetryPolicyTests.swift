@@ -71,6 +71,7 @@ import Testing
         let policy = RetryPolicy(maxAge: .seconds(100), backoff: .constant(.seconds(10), jitter: false))
         #expect(fate(policy, charged: false, age: .seconds(80)) == .again(after: .seconds(10)))
         #expect(fate(policy, charged: false, age: .seconds(91)) == .dead(.exhausted))
+        #expect(fate(policy, charged: false, after: .seconds(86_400)) == .again(after: .seconds(100)), "one last attempt")
         #expect(fate(policy, expiresIn: .seconds(11)) == .again(after: .seconds(10)))
         #expect(fate(policy, expiresIn: .seconds(10)) == .dead(.expired))
         #expect(fate(RetryPolicy(maxAge: nil), age: .seconds(1_000_000_000)) != .dead(.exhausted))

@@ -29,6 +29,17 @@ import Testing
         #expect(server.connections == 1 && server.requests.count == 5)
     }
 
+    @Test func anAnswerThatNobodyAskedForIsNotTakenForTheNextOne() async throws {
+        let server = try ScriptedServer { _, number in .send(answer(number == 1 ? 200 : 503)) }
+        try await withDelivery(to: server) { delivery, _ in
+            #expect(await delivery.deliver(testTask()) == .succeeded)
+            server.say(answer(200))
+            #expect(await delivery.deliver(testTask()).failure?.type == "http.503")
+            #expect(server.connections == 2, "the next request went over a connection of its own")
+            #expect(server.requests.count == 2, "and was sent once")
+        }
+    }
+
     @Test func manyRequestsRunAtOnce() async throws {
         let server = try ScriptedServer(always: .send(answer(200, body: "fine")))
         try await withDelivery(to: server) { delivery, _ in

@@ -93,6 +93,13 @@ final class ScriptedServer: Sendable {
         return (descriptor, UInt16(bigEndian: address.sin_port))
     }
 
+    /// Sends bytes on every open connection, whether anybody asked for them or not.
+    func say(_ text: String) {
+        state.withLock { state in
+            for descriptor in state.open { sayTo(descriptor, Array(text.utf8)) }
+        }
+    }
+
     /// Ends every connection and the threads behind them.
     func stop() {
         // Under the lock, so that none of them is closed, and its number given to another test's socket, meanwhile.
@@ -192,3 +199,5 @@ final class ScriptedServer: Sendable {
 
 private func startListening(_ descriptor: CInt) -> CInt { listen(descriptor, 1024) }
 private func nextConnection(_ listener: CInt) -> CInt { accept(listener, nil, nil) }
+// The listener is among those it is called for: nobody is there, and that must not end the process.
+private func sayTo(_ descriptor: CInt, _ bytes: [UInt8]) { send(descriptor, bytes, bytes.count, CInt(MSG_NOSIGNAL)) }

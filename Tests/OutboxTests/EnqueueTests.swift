@@ -107,6 +107,17 @@ import Testing
         }
     }
 
+    @Test func aMissingArrayIsRefusedAndAnEmptyOneEnqueuesNothing() async throws {
+        try await withOutbox { database in
+            let error = await #expect(throws: PostgresError.self) {
+                _ = try await database.query("SELECT outbox.enqueue_many(ARRAY['a.b'], NULL::text[])")
+            }
+            #expect(error?.message.contains("payloads is null") == true)
+            let ids = try await database.query("SELECT outbox.enqueue_many(ARRAY['a.b'], '{}'::text[])")
+            #expect(ids.isEmpty)
+        }
+    }
+
     @Test func refusalInSwiftLeavesTheTransactionAsItWas() async throws {
         try await withOutbox { database in
             try await database.transaction { transaction in

@@ -79,9 +79,9 @@ package struct Engine: Sendable {
         var isAbandoned = false
     }
 
-    /// When stopping ends although not everything is settled: after the grace of what was cancelled, and some time for
+    /// When stopping ends although not everything is settled: after the grace of what was cancelled, and a second for
     /// the last exchange.
-    private func giveUpAt(_ stopAt: Duration) -> Duration { stopAt + settings.cancellationGrace + .seconds(5) }
+    private func giveUpAt(_ stopAt: Duration) -> Duration { stopAt + settings.cancellationGrace + .seconds(1) }
 
     /// How many more tasks may be started.
     var free: Int { max(0, settings.capacity - running.count) }

@@ -36,7 +36,7 @@ extension Engine {
         package var poll: ClosedRange<Duration> = .milliseconds(20) ... .milliseconds(250)
         package var sweepInterval: Duration = .seconds(5)
         /// How long a cancelled handler may take to return.
-        package var cancellationGrace: Duration = .seconds(5)
+        package var cancellationGrace: Duration = .seconds(3)
         package var kinds: [String: KindPolicy] = [:]
         /// For kinds that are not named; `nil`: only named kinds are claimed.
         package var otherKinds: KindPolicy?
