@@ -72,7 +72,8 @@ let package = Package(
         .executableTarget(
             name: "OutboxCommand",
             dependencies: [
-                "Outbox", "OutboxBench", "OutboxRelay", "OutboxHTTP", "OutboxCore", "OutboxMigrations", "PostgresClient",
+                "Outbox", "OutboxBench", "OutboxRelay", "OutboxHTTP", "OutboxCore", "OutboxMigrations",
+                "PostgresClient",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
@@ -80,11 +81,14 @@ let package = Package(
             swiftSettings: strict
         ),
 
-        .testTarget(name: "PostgresClientTests", dependencies: ["PostgresClient", "OutboxTesting"], swiftSettings: strict),
+        .testTarget(
+            name: "PostgresClientTests", dependencies: ["PostgresClient", "OutboxTesting"], swiftSettings: strict),
         .testTarget(name: "OutboxCoreTests", dependencies: ["OutboxCore"], swiftSettings: strict),
         .testTarget(
             name: "OutboxTests",
-            dependencies: ["Outbox", "OutboxCore", "OutboxRelay", "OutboxTesting", "OutboxMigrations", "PostgresClient"],
+            dependencies: [
+                "Outbox", "OutboxCore", "OutboxRelay", "OutboxTesting", "OutboxMigrations", "PostgresClient",
+            ],
             exclude: ["Golden"],
             swiftSettings: strict
         ),
@@ -100,7 +104,8 @@ let package = Package(
         .testTarget(
             name: "OutboxCommandTests",
             dependencies: [
-                "OutboxCommand", "Outbox", "OutboxCore", "OutboxHTTP", "OutboxMigrations", "OutboxRelay", "OutboxTesting",
+                "OutboxCommand", "Outbox", "OutboxCore", "OutboxHTTP", "OutboxMigrations", "OutboxRelay",
+                "OutboxTesting",
                 "PostgresClient", .product(name: "Logging", package: "swift-log"),
             ],
             exclude: ["Golden"],

@@ -56,9 +56,11 @@ public struct Enqueue: Sendable {
             expires_at => to_timestamp($7::float8), idempotency_key => $8::text, headers => $9::jsonb, \
             content_type => $10::text, endpoint => $11::text, max_attempts => $12::int, id => $13::uuid)::text
             """
-        parameters = [.text(kind), .bytes(payload)] + Self.shared(options, contentType: contentType, key: options.idempotencyKey) + [
-            .text(id.description)
-        ]
+        parameters =
+            [.text(kind), .bytes(payload)] + Self.shared(options, contentType: contentType, key: options.idempotencyKey)
+            + [
+                .text(id.description)
+            ]
     }
 
     /// The parameters from the queue to the number of attempts.
@@ -93,7 +95,9 @@ public struct Enqueue: Sendable {
         guard Names.isKind(kind) else {
             throw EnqueueError(
                 argument: "kind", problem: "is not a kind",
-                hint: "use up to 128 letters, digits, \"_\" and \"-\" in parts joined by \".\", for example orders.created")
+                hint:
+                    "use up to 128 letters, digits, \"_\" and \"-\" in parts joined by \".\", for example orders.created"
+            )
         }
         guard payload.count <= maxPayloadBytes else {
             throw EnqueueError(

@@ -117,7 +117,9 @@ package enum Names {
     }
 
     /// Whether Postgres can hold the time: years -4712 to 294275.
-    static func isTime(_ date: Date) -> Bool { (-210_866_803_200.0...9_224_286_480_000.0).contains(date.timeIntervalSince1970) }
+    static func isTime(_ date: Date) -> Bool {
+        (-210_866_803_200.0...9_224_286_480_000.0).contains(date.timeIntervalSince1970)
+    }
 
     static func isKey(_ text: String) -> Bool {
         (1...255).contains(text.utf8.count)

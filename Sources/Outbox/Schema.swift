@@ -13,10 +13,12 @@ public struct Schema: Hashable, Sendable, CustomStringConvertible {
     /// - Throws: ``EnqueueError`` naming `schema`.
     public init(_ name: String) throws(EnqueueError) {
         let bytes = Array(name.utf8)
-        let isValid = (1...48).contains(bytes.count)
+        let isValid =
+            (1...48).contains(bytes.count)
             && !(UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[0])
             && bytes.allSatisfy {
-                (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
+                (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0)
+                    || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
                     || $0 == UInt8(ascii: "_")
             }
         guard isValid else {

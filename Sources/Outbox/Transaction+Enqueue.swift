@@ -83,7 +83,8 @@ struct EnqueueBatch {
         ids = tasks.map { _ in TaskID.random(using: &generator) }
         let shared = Enqueue.shared(options, contentType: contentType, key: nil)
         // the shared parameters without the key, which in a batch is each task's id
-        let binds = [tasks.map(\.kind).bind, tasks.map(\.payload).bind]
+        let binds =
+            [tasks.map(\.kind).bind, tasks.map(\.payload).bind]
             + (shared[..<5] + shared[6...]).map(\.bind) + [ids.map { PostgresUUID($0) }.bind]
         statement = Statement(
             """

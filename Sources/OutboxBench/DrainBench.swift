@@ -39,12 +39,16 @@ package struct DrainBench: Sendable {
                 let floor = FloorLoop(connectionString: connectionString, schema: bench.schema, batch: 500)
                 var done = 0
                 let floorTime = try ContinuousClock().measure { done = try floor.run() }
-                guard done == tasks else { throw FloorLoop.Failed(description: "the floor drained \(done) of \(tasks)") }
+                guard done == tasks else {
+                    throw FloorLoop.Failed(description: "the floor drained \(done) of \(tasks)")
+                }
 
                 try await bench.preload(tasks, payloadBytes: payloadBytes)
                 let cpu = CPUTime.now
                 let time = try await drain(configuration, bench.schema)
-                guard try await bench.isEmpty() else { throw FloorLoop.Failed(description: "the relay left tasks behind") }
+                guard try await bench.isEmpty() else {
+                    throw FloorLoop.Failed(description: "the relay left tasks behind")
+                }
                 let run = Run(
                     floor: Double(tasks) / floorTime.inSeconds, relay: Double(tasks) / time.inSeconds,
                     relayCPU: (CPUTime.now - cpu) / (Double(tasks) / 1000))

@@ -2,12 +2,13 @@
 // Copyright the Outbox project authors
 
 internal import CLibPQ
+internal import Outbox
+
 #if canImport(Darwin)
 internal import Darwin
 #else
 internal import Glibc
 #endif
-internal import Outbox
 
 /// The floor of the drain: the relay's own claim and settlement, sent by a bare loop over blocking libpq that does
 /// nothing with the tasks. What a relay takes longer than this is the relay's.
@@ -31,7 +32,8 @@ struct FloorLoop {
             '{}', '{}', $1::smallint[], $2::text[], $3::bigint[], $4::int[], \(batch), 16777216,
             CASE WHEN $5::text = 't' THEN \(batch) END, NULL, 0, NULL, NULL, NULL)
             """
-        let settle = "SELECT \(schema.quoted).settle_v1($1::smallint[], $2::text[], $3::bigint[], $4::int[], $5::uuid[])"
+        let settle =
+            "SELECT \(schema.quoted).settle_v1($1::smallint[], $2::text[], $3::bigint[], $4::int[], $5::uuid[])"
         var known: [String: (slot: String, lane: String, floor: Int64)] = [:]
         var done = 0
         var discovers = true
@@ -44,7 +46,9 @@ struct FloorLoop {
                     array(lanes.map { _ in String(batch) }), discovers ? "t" : "f",
                 ])
             defer { PQclear(result) }
-            var settled: (slots: [String], lanes: [String], seqs: [String], ids: [String], attempts: [String]) = ([], [], [], [], [])
+            var settled: (slots: [String], lanes: [String], seqs: [String], ids: [String], attempts: [String]) = (
+                [], [], [], [], []
+            )
             for row in 0..<PQntuples(result) where PQgetisnull(result, row, 2) == 0 {
                 func text(_ column: Int32) -> String { String(cString: PQgetvalue(result, row, column)) }
                 settled.slots.append(text(0))
@@ -59,7 +63,9 @@ struct FloorLoop {
                 continue
             }
             discovers = false
-            if let slot = settled.slots.first, let lane = settled.lanes.first, let seq = settled.seqs.first.flatMap({ Int64($0) }) {
+            if let slot = settled.slots.first, let lane = settled.lanes.first,
+                let seq = settled.seqs.first.flatMap({ Int64($0) })
+            {
                 known["\(slot) \(lane)"] = (slot, lane, seq)
             }
             PQclear(

@@ -31,7 +31,8 @@ struct OutboxCommand: AsyncParsableCommand {
             """,
         version: RelayIdentity.version,
         subcommands: [
-            Migrate.self, Run.self, EnqueueCommand.self, Status.self, Tasks.self, Dead.self, ConfigCommand.self, Bench.self,
+            Migrate.self, Run.self, EnqueueCommand.self, Status.self, Tasks.self, Dead.self, ConfigCommand.self,
+            Bench.self,
         ]
     )
 

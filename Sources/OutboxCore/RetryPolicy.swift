@@ -19,7 +19,8 @@ public struct RetryPolicy: Hashable, Sendable {
     public var backoff: Backoff
 
     public init(
-        maxAttempts: Int = 20, maxAge: Duration? = .seconds(24 * 3600), maxCrashes: Int = 3, backoff: Backoff = Backoff()
+        maxAttempts: Int = 20, maxAge: Duration? = .seconds(24 * 3600), maxCrashes: Int = 3,
+        backoff: Backoff = Backoff()
     ) {
         self.maxAttempts = max(1, maxAttempts)
         self.maxAge = maxAge

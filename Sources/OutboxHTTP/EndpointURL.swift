@@ -4,9 +4,9 @@
 import CLibCurl
 
 #if canImport(Darwin)
-    import Darwin
+import Darwin
 #else
-    import Glibc
+import Glibc
 #endif
 
 /// Checks an endpoint's URLs with libcurl's own parser, so that what is checked is what is dialled: two parsers that

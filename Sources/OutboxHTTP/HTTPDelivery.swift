@@ -5,9 +5,9 @@ package import Logging
 public import OutboxCore
 
 #if canImport(Darwin)
-    import Darwin
+import Darwin
 #else
-    import Glibc
+import Glibc
 #endif
 
 /// Delivers tasks to one endpoint.

@@ -36,7 +36,8 @@ public struct HTTPTransport: Sendable {
         let delivery = HTTPDelivery(endpoint: endpoint, driver: driver)
         // libcurl keeps the endpoint's own deadline; the relay's is there if libcurl does not
         let policy = KindPolicy(
-            retry: retry, timeout: endpoint.timeout * 2 + .seconds(5), runsAloneAfterCrash: false, endpoint: endpoint.name
+            retry: retry, timeout: endpoint.timeout * 2 + .seconds(5), runsAloneAfterCrash: false,
+            endpoint: endpoint.name
         )
         let scopes = kinds.map { Handler.Scope.kind($0) } + [.endpoint(endpoint.name)] + (otherKinds ? [.others] : [])
         return scopes.map { scope in Handler(scope: scope, policy: policy) { task, _ in await delivery.deliver(task) } }

@@ -4,9 +4,9 @@
 import CLibCurl
 
 #if canImport(Darwin)
-    import Darwin
+import Darwin
 #else
-    import Glibc
+import Glibc
 #endif
 
 /// The sockets of connections that have served a request, so that they can be looked at before they serve another.
@@ -36,7 +36,8 @@ final class KeptConnections {
         else { return }
         if sockets.count > most { sockets = [:] }
         let ends = Ends(
-            remoteAddress: address, remotePort: handle.number(CURLINFO_PRIMARY_PORT), localPort: handle.number(CURLINFO_LOCAL_PORT))
+            remoteAddress: address, remotePort: handle.number(CURLINFO_PRIMARY_PORT),
+            localPort: handle.number(CURLINFO_LOCAL_PORT))
         sockets[ends] = socket
     }
 

@@ -56,12 +56,15 @@ struct AlertCourier: Sendable {
                 channel: try row.decode(String.self, "channel"), attempt: try row.decode(Int32.self, "attempt"),
                 failures: try row.decode(Int.self, "failures"),
                 alert: Alert(
-                    incident: try row.decode(Int64.self, "incident"), dedupKey: try row.decode(String.self, "group_key"),
+                    incident: try row.decode(Int64.self, "incident"),
+                    dedupKey: try row.decode(String.self, "group_key"),
                     subject: Alert.Subject(rawValue: try row.decode(String.self, "subject")) ?? .deadLetter,
                     event: told == 0 ? .opened : .updated, kind: try row.decode(String.self, "kind"),
-                    endpoint: try row.decode(String?.self, "endpoint"), errorType: try row.decode(String.self, "error_type"),
+                    endpoint: try row.decode(String?.self, "endpoint"),
+                    errorType: try row.decode(String.self, "error_type"),
                     message: try row.decode(String.self, "error_message"),
-                    responseExcerpt: try row.decode(String?.self, "response_excerpt"), count: count, newSinceLast: count - told,
+                    responseExcerpt: try row.decode(String?.self, "response_excerpt"), count: count,
+                    newSinceLast: count - told,
                     openedAt: try row.decode(PostgresTimestamp.self, "opened_at").microsecondsSinceEpoch,
                     lastAt: try row.decode(PostgresTimestamp.self, "last_at").microsecondsSinceEpoch,
                     sampleTaskID: TaskID(try row.decode(PostgresUUID.self, "sample")), relay: store.relay.name
@@ -102,7 +105,9 @@ struct AlertCourier: Sendable {
                 due.alert.incident, due.channel, due.attempt, due.alert.count,
                 failure.map { RelayStore.storable($0, 1000) }, backoff, groupInterval
             )[0].decode(Bool.self, at: 0)
-            if !isRecorded { logger.warning("another relay has the alert by now", metadata: ["incident": "\(due.alert.incident)"]) }
+            if !isRecorded {
+                logger.warning("another relay has the alert by now", metadata: ["incident": "\(due.alert.incident)"])
+            }
         } catch {
             // its lease ends, and it is told again under the same key
             logger.warning(

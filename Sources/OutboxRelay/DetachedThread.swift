@@ -2,9 +2,9 @@
 // Copyright the Outbox project authors
 
 #if canImport(Darwin)
-    import Darwin
+import Darwin
 #else
-    import Glibc
+import Glibc
 #endif
 
 /// A thread for code that blocks, so that Swift's cooperative threads never do.
@@ -37,13 +37,13 @@ package enum DetachedThread {
 
 private func createThread(_ argument: UnsafeMutableRawPointer) -> CInt {
     #if canImport(Darwin)
-        var thread: pthread_t?
-        let result = pthread_create(&thread, nil, { runThread($0) }, argument)
-        guard result == 0, let thread else { return result }
+    var thread: pthread_t?
+    let result = pthread_create(&thread, nil, { runThread($0) }, argument)
+    guard result == 0, let thread else { return result }
     #else
-        var thread = pthread_t()
-        let result = pthread_create(&thread, nil, { runThread($0) }, argument)
-        guard result == 0 else { return result }
+    var thread = pthread_t()
+    let result = pthread_create(&thread, nil, { runThread($0) }, argument)
+    guard result == 0 else { return result }
     #endif
     return pthread_detach(thread)
 }

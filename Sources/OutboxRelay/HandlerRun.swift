@@ -22,7 +22,8 @@ struct HandlerRun {
         task = Task {
             let context = TaskContext(
                 id: claimed.id, kind: claimed.kind, idempotencyKey: claimed.idempotencyKey, attempt: claimed.attempt,
-                deadline: .now + handler.policy.timeout, relayLogger: logger, hold: hold, schema: store.schema, state: state,
+                deadline: .now + handler.policy.timeout, relayLogger: logger, hold: hold, schema: store.schema,
+                state: state,
                 confirmLease: { hold in try await store.renew([hold]) == [hold.seq] }
             )
             finished(await handler.run(claimed, context))

@@ -24,7 +24,8 @@ struct HandlerTable: Sendable {
             }
         }
         guard !handlers.isEmpty else {
-            throw RelayError(.invalidHandlers, "the relay has no handlers", hint: "give it at least one kind or endpoint to run")
+            throw RelayError(
+                .invalidHandlers, "the relay has no handlers", hint: "give it at least one kind or endpoint to run")
         }
     }
 

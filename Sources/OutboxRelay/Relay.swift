@@ -39,7 +39,8 @@ public final class Relay: Sendable {
         logger[metadataKey: "relay"] = "\(identity.name)"
         let channels: [any AlertChannel] = [LogChannel(logger: logger)] + alerts
         guard Set(channels.map(\.name)).count == channels.count else {
-            throw RelayError(.invalidConfiguration, "two alert channels have one name", hint: "name them differently; log is taken")
+            throw RelayError(
+                .invalidConfiguration, "two alert channels have one name", hint: "name them differently; log is taken")
         }
         let settings = table.engineSettings(configuration)
         let store = RelayStore(
@@ -48,7 +49,8 @@ public final class Relay: Sendable {
         mailbox = Mailbox()
         stopGrace = configuration.stopGrace
         loop = RelayLoop(
-            mailbox: mailbox, store: store, handlers: table, settings: settings, unhandledAfter: configuration.unhandledAfter,
+            mailbox: mailbox, store: store, handlers: table, settings: settings,
+            unhandledAfter: configuration.unhandledAfter,
             courier: AlertCourier(
                 store: store, channels: channels, groupInterval: configuration.groupInterval, logger: logger),
             logger: logger)

@@ -37,7 +37,8 @@ public struct RelayConfiguration: Sendable {
         schema: Schema = .outbox, name: String? = nil, concurrency: Int = 64, lease: Duration = .seconds(30),
         poll: ClosedRange<Duration> = .milliseconds(20) ... .milliseconds(250), sweepInterval: Duration = .seconds(5),
         stopGrace: Duration = .seconds(25), cancellationGrace: Duration = .seconds(3), claimBytes: Int = 4 << 20,
-        groupWait: Duration = .seconds(30), groupInterval: Duration = .seconds(300), unhandledAfter: Duration = .seconds(300)
+        groupWait: Duration = .seconds(30), groupInterval: Duration = .seconds(300),
+        unhandledAfter: Duration = .seconds(300)
     ) {
         self.schema = schema
         self.name = name ?? RelayIdentity.defaultName
@@ -56,14 +57,21 @@ public struct RelayConfiguration: Sendable {
     /// - Throws: ``RelayError`` naming the value that cannot be.
     func validate() throws(RelayError) {
         func require(_ holds: Bool, _ what: String) throws(RelayError) {
-            if !holds { throw RelayError(.invalidConfiguration, what, hint: "see RelayConfiguration for the bounds and defaults") }
+            if !holds {
+                throw RelayError(
+                    .invalidConfiguration, what, hint: "see RelayConfiguration for the bounds and defaults")
+            }
         }
         try require((1...10_000).contains(concurrency), "concurrency must be 1 to 10,000, not \(concurrency)")
-        try require((.seconds(1)...Duration.seconds(3600)).contains(lease), "lease must be 1 second to 1 hour, not \(lease)")
+        try require(
+            (.seconds(1)...Duration.seconds(3600)).contains(lease), "lease must be 1 second to 1 hour, not \(lease)")
         try require(poll.lowerBound >= .milliseconds(1), "poll must be at least a millisecond, not \(poll.lowerBound)")
         try require(poll.upperBound <= .seconds(60), "poll must be at most a minute, not \(poll.upperBound)")
-        try require(sweepInterval >= .milliseconds(100), "sweepInterval must be at least 100 milliseconds, not \(sweepInterval)")
-        try require(stopGrace >= .zero && cancellationGrace >= .zero, "stopGrace and cancellationGrace must not be negative")
+        try require(
+            sweepInterval >= .milliseconds(100), "sweepInterval must be at least 100 milliseconds, not \(sweepInterval)"
+        )
+        try require(
+            stopGrace >= .zero && cancellationGrace >= .zero, "stopGrace and cancellationGrace must not be negative")
         try require(claimBytes > 0, "claimBytes must be positive")
         try require(
             groupWait >= .zero && groupInterval >= .zero && unhandledAfter >= .zero,

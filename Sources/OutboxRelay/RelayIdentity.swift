@@ -4,6 +4,7 @@
 internal import Outbox
 internal import OutboxCore
 package import PostgresClient
+
 #if canImport(Darwin)
 internal import Darwin
 #else
@@ -24,7 +25,8 @@ package struct RelayIdentity: Sendable {
     /// Host name and process id, `web-1:4711`.
     package static var defaultName: String {
         var buffer = [CChar](repeating: 0, count: 256)
-        let host = gethostname(&buffer, buffer.count - 1) == 0
+        let host =
+            gethostname(&buffer, buffer.count - 1) == 0
             ? String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self) : "unknown"
         return "\(host):\(getpid())"
     }

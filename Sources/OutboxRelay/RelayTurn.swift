@@ -42,7 +42,9 @@ struct RelayTurn {
             case .exchanged(.answered(let answer, let claimed)):
                 failures = 0
                 for (task, claim) in zip(claimed, answer.claimed) {
-                    guard let handler = loop.handlers.handler(kind: claim.kind, endpoint: claim.endpoint) else { continue }
+                    guard let handler = loop.handlers.handler(kind: claim.kind, endpoint: claim.endpoint) else {
+                        continue
+                    }
                     tasks[claim.hold.seq] = (task, handler)
                 }
                 events.append(.answered(answer))
@@ -99,7 +101,8 @@ struct RelayTurn {
         let seq = claimed.hold.seq
         let mailbox = loop.mailbox
         guard let (task, handler) = tasks[seq] else { return mailbox.post(.finished(seq: seq, .released)) }
-        runs[seq] = HandlerRun(task, hold: claimed.hold, handler: handler, store: loop.store, logger: loop.logger) { outcome in
+        runs[seq] = HandlerRun(task, hold: claimed.hold, handler: handler, store: loop.store, logger: loop.logger) {
+            outcome in
             mailbox.post(.finished(seq: seq, outcome))
         }
     }
@@ -131,12 +134,16 @@ struct RelayTurn {
             do {
                 for (kind, endpoint) in try await store.findUnhandled(after: unhandledAfter) {
                     store.logger.warning(
-                        "tasks wait, and no relay can run them", metadata: ["kind": "\(kind)", "endpoint": "\(endpoint ?? "-")"])
+                        "tasks wait, and no relay can run them",
+                        metadata: ["kind": "\(kind)", "endpoint": "\(endpoint ?? "-")"])
                 }
                 let trimmed = try await store.trim()
-                if trimmed > 0 { store.logger.info("drained leaves were truncated", metadata: ["leaves": "\(trimmed)"]) }
+                if trimmed > 0 {
+                    store.logger.info("drained leaves were truncated", metadata: ["leaves": "\(trimmed)"])
+                }
             } catch {
-                store.logger.warning("upkeep failed; it is tried again with the next heartbeat", metadata: ["error": "\(error)"])
+                store.logger.warning(
+                    "upkeep failed; it is tried again with the next heartbeat", metadata: ["error": "\(error)"])
             }
         }
     }
@@ -154,7 +161,8 @@ struct RelayTurn {
         loop.logger.error(
             "a task became a dead letter",
             metadata: [
-                "task": "\(task.id)", "kind": "\(task.kind)", "reason": "\(reason.rawValue)", "attempt": "\(task.attempt)",
+                "task": "\(task.id)", "kind": "\(task.kind)", "reason": "\(reason.rawValue)",
+                "attempt": "\(task.attempt)",
                 "error": "\(failure.type)",
             ])
         guard let hook = handler.onDeadLetter else { return }
@@ -165,7 +173,10 @@ struct RelayTurn {
         let (message, level, seq, kind): (Logger.Message, Logger.Level, Int64?, String?) =
             switch report {
             case .fenced(let seq, let kind):
-                ("a settlement was refused: another attempt holds the task, or it is settled already", .warning, seq, kind)
+                (
+                    "a settlement was refused: another attempt holds the task, or it is settled already", .warning, seq,
+                    kind
+                )
             case .leaseLost(let seq, let kind):
                 ("a lease was lost; the handler is cancelled", .warning, seq, kind)
             case .timedOut(let seq, let kind):

@@ -16,12 +16,14 @@ package enum SchemaVersion {
         }
         if version < known.lowerBound {
             throw RelayError(
-                .unknownSchema, "the schema \(schema) is at version \(version), and this release needs \(known.lowerBound)",
+                .unknownSchema,
+                "the schema \(schema) is at version \(version), and this release needs \(known.lowerBound)",
                 hint: "apply the newer migrations: outbox migrate")
         }
         if version > known.upperBound {
             throw RelayError(
-                .unknownSchema, "the schema \(schema) is at version \(version), and this release knows \(known.upperBound) at most",
+                .unknownSchema,
+                "the schema \(schema) is at version \(version), and this release knows \(known.upperBound) at most",
                 hint: "run a newer release of outbox")
         }
     }

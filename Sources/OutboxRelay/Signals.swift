@@ -3,6 +3,7 @@
 
 internal import Dispatch
 internal import Synchronization
+
 #if canImport(Darwin)
 internal import Darwin
 #else

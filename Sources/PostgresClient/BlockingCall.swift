@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
+import Synchronization
+
 #if canImport(Glibc)
 import Glibc
 #else
 import Darwin
 #endif
-
-import Synchronization
 
 /// How a call on a thread of its own ended, as its caller sees it.
 package enum BlockingCallOutcome<Value: Sendable>: Sendable {
@@ -66,17 +66,21 @@ func detachThread(_ body: @escaping @Sendable () -> Void) -> Int32 {
     let argument = Unmanaged.passRetained(ThreadBody(run: body))
     #if canImport(Glibc)
     var thread = pthread_t()
-    let problem = pthread_create(&thread, nil, { argument in
-        if let argument { Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run() }
-        return nil
-    }, argument.toOpaque())
+    let problem = pthread_create(
+        &thread, nil,
+        { argument in
+            if let argument { Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run() }
+            return nil
+        }, argument.toOpaque())
     let identity: pthread_t? = thread
     #else
     var identity: pthread_t?
-    let problem = pthread_create(&identity, nil, { argument in
-        Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run()
-        return nil
-    }, argument.toOpaque())
+    let problem = pthread_create(
+        &identity, nil,
+        { argument in
+            Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run()
+            return nil
+        }, argument.toOpaque())
     #endif
     if problem == 0, let identity { pthread_detach(identity) } else { argument.release() }
     return problem

@@ -115,7 +115,7 @@ package actor Connection {
         let handle: Handle
         do {
             handle = try await takeTurn(until: deadline, heedingCancellation: true)
-        } catch where error.code == .timedOut || error.code == .cancelled {
+        } catch  where error.code == .timedOut || error.code == .cancelled {
             return nil
         }
         defer { turnstile.leave() }

@@ -2,6 +2,7 @@
 // Copyright the Outbox project authors
 
 import CLibPQ
+
 #if canImport(Glibc)
 import Glibc
 #else
@@ -20,14 +21,16 @@ final class Handle {
     init(adopting pointer: OpaquePointer) {
         self.pointer = pointer
         hasSaidFarewell.initialize(to: false)
-        PQsetNoticeReceiver(pointer, { flag, notice in
-            // What ends the session while nothing is under way, such as a shutdown, comes as a notice, some time
-            // before the socket is closed. Other notices are dropped.
-            guard let severity = PQresultErrorField(notice, Int32(UInt8(ascii: "V"))) else { return }
-            if strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0 {
-                flag?.assumingMemoryBound(to: Bool.self).pointee = true
-            }
-        }, hasSaidFarewell)
+        PQsetNoticeReceiver(
+            pointer,
+            { flag, notice in
+                // What ends the session while nothing is under way, such as a shutdown, comes as a notice, some time
+                // before the socket is closed. Other notices are dropped.
+                guard let severity = PQresultErrorField(notice, Int32(UInt8(ascii: "V"))) else { return }
+                if strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0 {
+                    flag?.assumingMemoryBound(to: Bool.self).pointee = true
+                }
+            }, hasSaidFarewell)
     }
 
     deinit {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
+import Synchronization
+
 #if canImport(Glibc)
 import Glibc
 #else
 import Darwin
 #endif
-
-import Synchronization
 
 /// The one thread of the process that waits for descriptors, so that no other thread has to.
 ///

@@ -149,7 +149,8 @@ extension QueryResult {
     }
 
     func bytes(row: Int, column: Int) -> UnsafeRawBufferPointer? {
-        let row = Int32(truncatingIfNeeded: row), column = Int32(truncatingIfNeeded: column)
+        let row = Int32(truncatingIfNeeded: row)
+        let column = Int32(truncatingIfNeeded: column)
         let length = PQgetlength(pointer, row, column)
         // libpq gives NULL the length 0 too, so only an empty value costs the second question.
         if length == 0, PQgetisnull(pointer, row, column) != 0 { return nil }

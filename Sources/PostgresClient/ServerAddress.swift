@@ -2,6 +2,7 @@
 // Copyright the Outbox project authors
 
 import CLibPQ
+
 #if canImport(Glibc)
 import Glibc
 #else

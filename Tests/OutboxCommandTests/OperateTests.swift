@@ -22,7 +22,8 @@ import Testing
             #expect(all.lines.count == 5)
             #expect(all.lines[1].contains("mail.send"))
             // what a receiver answered cannot move the cursor
-            _ = try await database.database.execute("UPDATE outbox.dead SET response_excerpt = error_message WHERE number = 4")
+            _ = try await database.database.execute(
+                "UPDATE outbox.dead SET response_excerpt = error_message WHERE number = 4")
             let odd = try await database.outbox("dead", "list").lines[1]
             #expect(odd.hasSuffix("http.400: a\\u{1b}[31m\\nb"))
             #expect(all.lines[2].hasSuffix("http.400: no such order"))

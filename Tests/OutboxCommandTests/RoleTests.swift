@@ -11,7 +11,8 @@ import Testing
 @Suite(.serialized) struct RoleTests {
     private func withRoles(_ body: (TestDatabase) async throws -> Void) async throws {
         try await TestDatabase.migrated { database in
-            let file = URL(fileURLWithPath: #filePath).appendingPathComponent("../../../migrations/roles.sql").standardized
+            let file = URL(fileURLWithPath: #filePath).appendingPathComponent("../../../migrations/roles.sql")
+                .standardized
             let connection = try await database.database.connect()
             try await connection.runScript(try String(contentsOf: file, encoding: .utf8))
             await connection.close()
@@ -19,7 +20,9 @@ import Testing
         }
     }
 
-    private func run(_ arguments: [String], as role: String, _ database: TestDatabase) async throws -> OutboxBinary.Result {
+    private func run(_ arguments: [String], as role: String, _ database: TestDatabase) async throws
+        -> OutboxBinary.Result
+    {
         try await database.outbox(arguments, environment: ["PGOPTIONS": "-c role=\(role)"])
     }
 

@@ -17,9 +17,12 @@ import Testing
         return Engine(settings: settings, seed: 1)
     }
 
-    private func claimed(_ seq: Int64, attempt: Int32 = 1, lane: LaneKey? = nil, charged: Int = 0, crashed: Int = 0) -> Claimed {
+    private func claimed(_ seq: Int64, attempt: Int32 = 1, lane: LaneKey? = nil, charged: Int = 0, crashed: Int = 0)
+        -> Claimed
+    {
         Claimed(
-            hold: Hold(lane: lane ?? self.lane, seq: seq, attempt: attempt, id: .random()), kind: "k", charged: charged, crashed: crashed)
+            hold: Hold(lane: lane ?? self.lane, seq: seq, attempt: attempt, id: .random()), kind: "k", charged: charged,
+            crashed: crashed)
     }
 
     private func news(_ found: [LaneKey] = []) -> Answer.News { Answer.News(currentSlot: 0, found: found) }
@@ -46,7 +49,8 @@ import Testing
         var engine = engine()
         _ = engine.handle(.woke, at: .zero)
         #expect(exchange(in: engine.handle(.nudged, at: .milliseconds(1))) == nil, "one exchange is under way")
-        let commands = engine.handle(.answered(Answer(claimed: (1...3).map { claimed($0) }, news: news([lane]))), at: .milliseconds(2))
+        let commands = engine.handle(
+            .answered(Answer(claimed: (1...3).map { claimed($0) }, news: news([lane]))), at: .milliseconds(2))
         #expect(started(in: commands) == [1, 2, 3])
         let next = exchange(in: engine.handle(.nudged, at: .milliseconds(30)))
         #expect(next?.round?.total == 1, "one place is free")
@@ -56,12 +60,17 @@ import Testing
     @Test func whatGathersDuringAnExchangeGoesWithTheNext() throws {
         var engine = engine()
         _ = engine.handle(.woke, at: .zero)
-        _ = engine.handle(.answered(Answer(claimed: (1...4).map { claimed($0) }, news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(
+            .answered(Answer(claimed: (1...4).map { claimed($0) }, news: news([lane]))), at: .milliseconds(1))
         let first = engine.handle(.finished(seq: 1, .succeeded), at: .milliseconds(2))
         #expect(exchange(in: first)?.succeeded.map(\.seq) == [1])
         #expect(exchange(in: engine.handle(.finished(seq: 2, .succeeded), at: .milliseconds(3))) == nil)
-        #expect(exchange(in: engine.handle(.finished(seq: 3, .retry(Failure(type: "t", message: "m"))), at: .milliseconds(4))) == nil)
-        let second = try #require(exchange(in: engine.handle(.answered(Answer(settled: [1], news: news())), at: .milliseconds(5))))
+        #expect(
+            exchange(
+                in: engine.handle(.finished(seq: 3, .retry(Failure(type: "t", message: "m"))), at: .milliseconds(4)))
+                == nil)
+        let second = try #require(
+            exchange(in: engine.handle(.answered(Answer(settled: [1], news: news())), at: .milliseconds(5))))
         #expect(second.succeeded.map(\.seq) == [2])
         #expect(second.failed.map(\.hold.seq) == [3])
         #expect(second.failed[0].target == .later(.seconds(1)))
@@ -71,7 +80,8 @@ import Testing
     @Test func aRefusedSettlementIsReportedAndCountedOnce() {
         var engine = engine()
         _ = engine.handle(.woke, at: .zero)
-        _ = engine.handle(.answered(Answer(claimed: [claimed(1), claimed(2)], news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(
+            .answered(Answer(claimed: [claimed(1), claimed(2)], news: news([lane]))), at: .milliseconds(1))
         _ = engine.handle(.finished(seq: 1, .succeeded), at: .milliseconds(2))
         let commands = engine.handle(.answered(Answer(settled: [], news: news())), at: .milliseconds(3))
         let reports = commands.compactMap { if case .report(let report) = $0 { report } else { nil } }
@@ -100,7 +110,8 @@ import Testing
     @Test func aClaimWhoseReplyIsLostIsLookedFor() throws {
         var engine = engine()
         _ = engine.handle(.woke, at: .zero)
-        _ = engine.handle(.answered(Answer(claimed: [claimed(1), claimed(2)], news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(
+            .answered(Answer(claimed: [claimed(1), claimed(2)], news: news([lane]))), at: .milliseconds(1))
         let lost = try #require(exchange(in: engine.handle(.finished(seq: 1, .succeeded), at: .milliseconds(30))))
         #expect(lost.round?.total ?? 0 > 0)
         #expect(lost.round?.held == nil)
@@ -125,9 +136,13 @@ import Testing
         for _ in 0..<800 {
             seq += 10
             now += .milliseconds(10)
-            var next = exchange(in: engine.handle(.answered(Answer(claimed: [claimed(seq)], news: news([lane]))), at: now))
+            var next = exchange(
+                in: engine.handle(.answered(Answer(claimed: [claimed(seq)], news: news([lane]))), at: now))
             next = next ?? exchange(in: engine.handle(.finished(seq: seq, .succeeded), at: now))
-            while next == nil { now = try #require(engine.nextWake); next = exchange(in: engine.handle(.woke, at: now)) }
+            while next == nil {
+                now = try #require(engine.nextWake)
+                next = exchange(in: engine.handle(.woke, at: now))
+            }
             guard let round = next?.round, let ask = round.asks.first else { continue }
             if round.rescue {
                 #expect(ask.floor == 0)
@@ -174,7 +189,10 @@ import Testing
         }
         #expect(next?.round?.total == 1)
         #expect(next?.round?.asks.map(\.lane) == [suspects])
-        let alone = engine.handle(.answered(Answer(settled: [1], claimed: [claimed(9, attempt: 2, lane: suspects, crashed: 1)], news: news())), at: .milliseconds(304))
+        let alone = engine.handle(
+            .answered(
+                Answer(settled: [1], claimed: [claimed(9, attempt: 2, lane: suspects, crashed: 1)], news: news())),
+            at: .milliseconds(304))
         #expect(started(in: alone) == [9])
         let beside = exchange(in: engine.handle(.nudged, at: .milliseconds(600)))
         #expect(beside?.round?.total ?? 0 == 0, "nothing runs beside it")
@@ -225,15 +243,19 @@ import Testing
     }
 
     /// The shell keeps a task's payload until it succeeds or the engine says that it may be forgotten.
-    @Test(arguments: [
-        Outcome.retry(Failure(type: "t", message: "m")), .rejected(Failure(type: "t", message: "m")), .completed(orElse: .released),
-        .completed(orElse: .retry(Failure(type: "t", message: "m"))), .released,
-    ], [true, false]) func whatDoesNotSucceedIsForgottenInTheEnd(outcome: Outcome, isSettled: Bool) {
+    @Test(
+        arguments: [
+            Outcome.retry(Failure(type: "t", message: "m")), .rejected(Failure(type: "t", message: "m")),
+            .completed(orElse: .released),
+            .completed(orElse: .retry(Failure(type: "t", message: "m"))), .released,
+        ], [true, false]) func whatDoesNotSucceedIsForgottenInTheEnd(outcome: Outcome, isSettled: Bool)
+    {
         var engine = engine()
         _ = engine.handle(.woke, at: .zero)
         _ = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane]))), at: .milliseconds(1))
         _ = engine.handle(.finished(seq: 1, outcome), at: .milliseconds(2))
-        let commands = engine.handle(.answered(Answer(settled: isSettled ? [1] : [], news: news())), at: .milliseconds(3))
+        let commands = engine.handle(
+            .answered(Answer(settled: isSettled ? [1] : [], news: news())), at: .milliseconds(3))
         #expect(commands.contains { if case .forget(1) = $0 { true } else { false } })
         #expect(engine.uncertain.isEmpty && engine.completed.isEmpty)
     }
@@ -249,9 +271,13 @@ import Testing
         for _ in 0..<40 {
             now += .milliseconds(1)
             seq += 1
-            _ = engine.handle(.answered(Answer(claimed: [claimed(seq, lane: urgent)], news: news([urgent, lazy]))), at: now)
+            _ = engine.handle(
+                .answered(Answer(claimed: [claimed(seq, lane: urgent)], news: news([urgent, lazy]))), at: now)
             var next = exchange(in: engine.handle(.finished(seq: seq, .succeeded), at: now))
-            while next == nil { now = try #require(engine.nextWake); next = exchange(in: engine.handle(.woke, at: now)) }
+            while next == nil {
+                now = try #require(engine.nextWake)
+                next = exchange(in: engine.handle(.woke, at: now))
+            }
             if let first = next?.round?.asks.first?.lane { firsts.append(first) }
         }
         #expect(firsts.count(where: { $0 == urgent }) > firsts.count(where: { $0 == lazy }) * 4)
@@ -313,14 +339,20 @@ import Testing
             case 5:
                 guard let index = running.indices.randomElement(using: &random) else { continue }
                 let outcomes: [Outcome] = [
-                    .succeeded, .released, .retry(Failure(type: "t", message: "m")), .rejected(Failure(type: "t", message: "m")),
+                    .succeeded, .released, .retry(Failure(type: "t", message: "m")),
+                    .rejected(Failure(type: "t", message: "m")),
                     .completed(orElse: .released),
                 ]
-                take(engine.handle(.finished(seq: running.remove(at: index), outcomes.randomElement(using: &random) ?? .succeeded), at: now))
+                take(
+                    engine.handle(
+                        .finished(seq: running.remove(at: index), outcomes.randomElement(using: &random) ?? .succeeded),
+                        at: now))
             case 6:
                 guard let asked = renewals else { continue }
                 renewals = nil
-                take(engine.handle(Bool.random(using: &random) ? .renewed(asked.filter { $0 % 3 != 0 }) : .renewalFailed, at: now))
+                take(
+                    engine.handle(
+                        Bool.random(using: &random) ? .renewed(asked.filter { $0 % 3 != 0 }) : .renewalFailed, at: now))
             default:
                 now += .milliseconds(Int64.random(in: 0...1500, using: &random))
             }
@@ -356,7 +388,8 @@ import Testing
         _ = engine.handle(.stop(grace: .seconds(1)), at: .milliseconds(1))
         var mayHaveRun = claimed(1, attempt: 2, crashed: 1)
         mayHaveRun.acknowledged = true
-        let late = engine.handle(.answered(Answer(claimed: [mayHaveRun, claimed(2)], news: news([lane]))), at: .milliseconds(2))
+        let late = engine.handle(
+            .answered(Answer(claimed: [mayHaveRun, claimed(2)], news: news([lane]))), at: .milliseconds(2))
         #expect(try #require(exchange(in: late)).failed.map(\.target) == [.dead(.interrupted), .ready])
     }
 
@@ -367,7 +400,8 @@ import Testing
         }
         var engine = engine { $0.capacity = 8 }
         _ = engine.handle(.woke, at: .zero)
-        _ = engine.handle(.answered(Answer(claimed: (1...5).map { claimed($0) }, news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(
+            .answered(Answer(claimed: (1...5).map { claimed($0) }, news: news([lane]))), at: .milliseconds(1))
         let failure = Failure(type: "t", message: "m")
         _ = engine.handle(
             [
@@ -380,7 +414,9 @@ import Testing
         _ = engine.handle(.woke, at: wake)
         let settled = engine.handle(.answered(Answer(settled: [], news: news())), at: wake)
         #expect(Set(forgotten(settled)) == [1, 2, 3])
-        #expect(settled.contains { if case .buried(3, .rejected, _) = $0 { true } else { false } }, "it became a dead letter")
+        #expect(
+            settled.contains { if case .buried(3, .rejected, _) = $0 { true } else { false } },
+            "it became a dead letter")
         var expected = Tally()
         (expected.retried, expected.succeeded, expected.dead) = (1, 1, 1)
         #expect(engine.takeTally() == ["k": expected])
@@ -392,11 +428,15 @@ import Testing
     }
 
     @Test func aHandlerThatNeverReturnsDoesNotKeepSuspectsFromTheirTurn() throws {
-        var engine = engine { $0.kinds["k"]?.timeout = .seconds(1); $0.cancellationGrace = .seconds(1) }
+        var engine = engine {
+            $0.kinds["k"]?.timeout = .seconds(1)
+            $0.cancellationGrace = .seconds(1)
+        }
         let suspects = LaneKey(slot: 0, name: "5:default:!")
         var now = Duration.zero
         _ = engine.handle(.woke, at: now)
-        var sent = exchange(in: engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane, suspects]))), at: now))
+        var sent = exchange(
+            in: engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane, suspects]))), at: now))
         var turn: Round?
         while turn == nil, now < .seconds(10) {
             if let exchange = sent {
@@ -437,7 +477,8 @@ import Testing
                 if round.rescue { sweeps.append(now) }
                 var news = self.news([lane])
                 // at 20 seconds the database stalls; from 100 seconds on it is slow all the time
-                let took: Duration = now > .seconds(100) ? .seconds(2) : sweeps.count == 5 ? .seconds(14) : .milliseconds(1)
+                let took: Duration =
+                    now > .seconds(100) ? .seconds(2) : sweeps.count == 5 ? .seconds(14) : .milliseconds(1)
                 news.took = (took, took, took)
                 sent = exchange(in: engine.handle(.answered(Answer(news: news)), at: now))
             } else {
@@ -450,7 +491,9 @@ import Testing
         }
         #expect(longestPause(sweeps, .zero..<Duration.seconds(90)) < .seconds(61))
         #expect(longestPause(discoveries, .zero..<Duration.seconds(90)) < .seconds(61))
-        #expect(longestPause(sweeps, .seconds(100)..<Duration.seconds(230)) > .seconds(40), "what is slow all the time is done rarely")
+        #expect(
+            longestPause(sweeps, .seconds(100)..<Duration.seconds(230)) > .seconds(40),
+            "what is slow all the time is done rarely")
     }
 
     @Test func aCompletionThatAStopRolledBackIsGivenBackUncharged() throws {

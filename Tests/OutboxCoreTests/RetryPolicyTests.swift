@@ -9,7 +9,8 @@ import Testing
     @Test(arguments: [UInt64](0..<50)) func delaysStayInTheirBounds(seed: UInt64) {
         var random = SeededGenerator(seed: seed)
         let backoff = Backoff(
-            base: .milliseconds(Int64.random(in: 0...5000, using: &random)), factor: Double.random(in: 0.5...5, using: &random),
+            base: .milliseconds(Int64.random(in: 0...5000, using: &random)),
+            factor: Double.random(in: 0.5...5, using: &random),
             cap: .seconds(Int64.random(in: 0...10000, using: &random)))
         for failure in [1, 2, 3, 10, 100, 310, 100_000, .max] {
             var full = backoff.base.inSeconds
@@ -17,7 +18,9 @@ import Testing
             full = min(full, backoff.cap.inSeconds)
             let delay = backoff.delay(afterFailure: failure, using: &random).inSeconds
             #expect(delay > 0, "never zero by accident")
-            #expect(delay >= full * 0.499 && delay <= full * 1.001, "failure \(failure) of \(backoff): \(delay), not \(full)")
+            #expect(
+                delay >= full * 0.499 && delay <= full * 1.001,
+                "failure \(failure) of \(backoff): \(delay), not \(full)")
         }
     }
 
@@ -30,21 +33,27 @@ import Testing
     }
 
     private func fate(
-        _ policy: RetryPolicy, charged: Bool = true, failures: Int = 1, attempt: Int = 1, after: Duration? = nil, limit: Int? = nil,
+        _ policy: RetryPolicy, charged: Bool = true, failures: Int = 1, attempt: Int = 1, after: Duration? = nil,
+        limit: Int? = nil,
         age: Duration = .zero, expiresIn: Duration? = nil
     ) -> Fate {
         var random = SeededGenerator(seed: 7)
         return policy.fate(
-            charged: charged, failures: failures, attempt: attempt, after: after, limit: limit, age: age, expiresIn: expiresIn,
+            charged: charged, failures: failures, attempt: attempt, after: after, limit: limit, age: age,
+            expiresIn: expiresIn,
             using: &random)
     }
 
     @Test func noDelayIsLongerThanPostgresCanHold() {
         var random = SeededGenerator(seed: 1)
         let policy = RetryPolicy(maxAge: nil)
-        for asked in [Duration.seconds(1_000_000_000_000), .seconds(Int64.max), .seconds(Int64.max / 1_000_000) + .milliseconds(999)] {
+        for asked in [
+            Duration.seconds(1_000_000_000_000), .seconds(Int64.max),
+            .seconds(Int64.max / 1_000_000) + .milliseconds(999),
+        ] {
             let fate = policy.fate(
-                charged: true, failures: 1, attempt: 1, after: asked, limit: nil, age: .zero, expiresIn: nil, using: &random)
+                charged: true, failures: 1, attempt: 1, after: asked, limit: nil, age: .zero, expiresIn: nil,
+                using: &random)
             #expect(fate == .again(after: .seconds(315_576_000)))
             #expect(asked.inMicroseconds > 0)
         }
@@ -71,7 +80,8 @@ import Testing
         let policy = RetryPolicy(maxAge: .seconds(100), backoff: .constant(.seconds(10), jitter: false))
         #expect(fate(policy, charged: false, age: .seconds(80)) == .again(after: .seconds(10)))
         #expect(fate(policy, charged: false, age: .seconds(91)) == .dead(.exhausted))
-        #expect(fate(policy, charged: false, after: .seconds(86_400)) == .again(after: .seconds(100)), "one last attempt")
+        #expect(
+            fate(policy, charged: false, after: .seconds(86_400)) == .again(after: .seconds(100)), "one last attempt")
         #expect(fate(policy, expiresIn: .seconds(11)) == .again(after: .seconds(10)))
         #expect(fate(policy, expiresIn: .seconds(10)) == .dead(.expired))
         #expect(fate(RetryPolicy(maxAge: nil), age: .seconds(1_000_000_000)) != .dead(.exhausted))
@@ -106,7 +116,10 @@ import Testing
             let text = Array(id.description)
             #expect(text[14] == "4" && "89ab".contains(text[19]), "version 4, variant 1")
         }
-        for wrong in ["", "8e03978e", "8e03978e-40d5-43e8-bc93-6894a57f932", "8e03978e-40d5-43e8-bc93-6894a57f93245", "8e03978e040d5-43e8-bc93-6894a57f9324", "ge03978e-40d5-43e8-bc93-6894a57f9324"] {
+        for wrong in [
+            "", "8e03978e", "8e03978e-40d5-43e8-bc93-6894a57f932", "8e03978e-40d5-43e8-bc93-6894a57f93245",
+            "8e03978e040d5-43e8-bc93-6894a57f9324", "ge03978e-40d5-43e8-bc93-6894a57f9324",
+        ] {
             #expect(TaskID(wrong) == nil, "\(wrong)")
         }
     }

@@ -6,9 +6,9 @@ import OutboxRelay
 import Testing
 
 #if canImport(Darwin)
-    import Darwin
+import Darwin
 #else
-    import Glibc
+import Glibc
 #endif
 
 /// Real programs, started by the channel. The shell is only there to write them in one line.
@@ -70,13 +70,13 @@ import Testing
     }
 
     #if os(Linux)
-        /// The channel's own thread has its signals blocked; a program that inherited that could not be ended politely.
-        @Test func theProgramHasNoSignalBlockedOrIgnored() async throws {
-            // The C library ignores two signals of its own, the highest bits here, in every program that it starts.
-            for line in ["SigBlk:.0000000000000000", "SigIgn:.0000000[01][08]0000000"] {
-                try await CommandChannel(command: ["grep", "-q", line, "/proc/self/status"]).send(testAlert)
-            }
+    /// The channel's own thread has its signals blocked; a program that inherited that could not be ended politely.
+    @Test func theProgramHasNoSignalBlockedOrIgnored() async throws {
+        // The C library ignores two signals of its own, the highest bits here, in every program that it starts.
+        for line in ["SigBlk:.0000000000000000", "SigIgn:.0000000[01][08]0000000"] {
+            try await CommandChannel(command: ["grep", "-q", line, "/proc/self/status"]).send(testAlert)
         }
+    }
     #endif
 
     @Test func argumentsAreNotInterpreted() async throws {

@@ -21,7 +21,8 @@ import Testing
         let database = Database(try await ThrowAwayPostgres.shared().makeOutbox())
         let transport = try HTTPTransport()
         let endpoint = try HTTPEndpoint(name: "partner", url: server.url + "hooks")
-        let channels = try alerts.map { [transport.alertChannel(try HTTPEndpoint(name: "oncall", url: server.url + $0))] } ?? []
+        let channels =
+            try alerts.map { [transport.alertChannel(try HTTPEndpoint(name: "oncall", url: server.url + $0))] } ?? []
         let relay = try Relay(
             database: database.configuration,
             handlers: transport.handlers(deliveringTo: endpoint, kinds: kinds, otherKinds: otherKinds, retry: retry),
@@ -55,7 +56,8 @@ import Testing
     /// `{"event":NAME,"payload":OBJECT}`, and the object's bytes are what must arrive.
     private func samples() throws -> [(kind: String, payload: [UInt8])] {
         let shipped = #filePath.replacing("EndToEndTests.swift", with: "Samples/small.ndjson")
-        let path = ProcessInfo.processInfo.environment["OUTBOX_SAMPLE_DATA"].map { $0 + "/github-webhooks.ndjson" } ?? shipped
+        let path =
+            ProcessInfo.processInfo.environment["OUTBOX_SAMPLE_DATA"].map { $0 + "/github-webhooks.ndjson" } ?? shipped
         return try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map { line in
             let afterName = try #require(line.firstRange(of: "\",\"payload\":"))
             let name = line[line.index(line.startIndex, offsetBy: #"{"event":""#.count)..<afterName.lowerBound]
@@ -69,9 +71,12 @@ import Testing
         try await withRelay(to: server, otherKinds: true) { database in
             let ids = try await database.transaction { try await $0.enqueue(batch: samples) }
             try await untilDrained(database)
-            let arrived = Dictionary(uniqueKeysWithValues: server.requests.map { ($0.header("webhook-id") ?? "", $0.body) })
+            let arrived = Dictionary(
+                uniqueKeysWithValues: server.requests.map { ($0.header("webhook-id") ?? "", $0.body) })
             #expect(arrived.count == samples.count)
-            for (id, sample) in zip(ids, samples) { #expect(arrived[id.description] == sample.payload, "\(sample.kind)") }
+            for (id, sample) in zip(ids, samples) {
+                #expect(arrived[id.description] == sample.payload, "\(sample.kind)")
+            }
         }
     }
 
@@ -87,7 +92,8 @@ import Testing
         try await withRelay(to: server, kinds: ["orders.created"]) { database in
             try await database.transaction {
                 try await $0.enqueue(
-                    kind: "orders.created", payload: Array("{}".utf8), options: EnqueueOptions(idempotencyKey: "order-42"))
+                    kind: "orders.created", payload: Array("{}".utf8),
+                    options: EnqueueOptions(idempotencyKey: "order-42"))
             }
             try await untilDrained(database)
         }
@@ -99,7 +105,8 @@ import Testing
 
     @Test(.timeLimit(.minutes(2))) func aRefusalIsADeadLetterWithTheAnswerAndAnAlert() async throws {
         let server = try ScriptedServer { request, _ in
-            request.head.contains("/alerts") ? .send(answer(200)) : .send(answer(422, body: "{\"error\": \"no such order\"}"))
+            request.head.contains("/alerts")
+                ? .send(answer(200)) : .send(answer(422, body: "{\"error\": \"no such order\"}"))
         }
         try await withRelay(to: server, alerts: "alerts") { database in
             // the producer names the endpoint: no route is needed
@@ -107,7 +114,8 @@ import Testing
                 try await $0.enqueue(kind: "orders.created", payload: [], options: EnqueueOptions(endpoint: "partner"))
             }
             while !server.requests.contains(where: { $0.head.contains("/alerts") }) { await Task.yield() }
-            let row = try await database.query("SELECT reason, error_type, http_status, response_excerpt FROM outbox.dead_letters")[0]
+            let row = try await database.query(
+                "SELECT reason, error_type, http_status, response_excerpt FROM outbox.dead_letters")[0]
             #expect(try row.decode(String.self, at: 0) == "rejected")
             #expect(try row.decode(String.self, at: 1) == "http.422")
             #expect(try row.decode(Int.self, at: 2) == 422)
@@ -122,8 +130,12 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(2))) func aThrottlingEndpointDoesNotUseUpTheBudget() async throws {
-        let server = try ScriptedServer { _, number in number < 6 ? .send(answer(429, "Retry-After: 0\r\n")) : .send(answer(200)) }
-        try await withRelay(to: server, kinds: ["k"], retry: RetryPolicy(maxAttempts: 1, backoff: .constant(.milliseconds(1)))) { database in
+        let server = try ScriptedServer { _, number in
+            number < 6 ? .send(answer(429, "Retry-After: 0\r\n")) : .send(answer(200))
+        }
+        try await withRelay(
+            to: server, kinds: ["k"], retry: RetryPolicy(maxAttempts: 1, backoff: .constant(.milliseconds(1)))
+        ) { database in
             try await database.transaction { try await $0.enqueue(kind: "k", payload: []) }
             try await untilDrained(database)
             let dead = try await database.query("SELECT count(*) FROM outbox.dead_letters")[0].decode(Int.self, at: 0)

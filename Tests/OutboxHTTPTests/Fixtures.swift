@@ -6,9 +6,9 @@ import OutboxHTTP
 import Testing
 
 #if canImport(Darwin)
-    import Darwin
+import Darwin
 #else
-    import Glibc
+import Glibc
 #endif
 
 /// A complete answer with a body.

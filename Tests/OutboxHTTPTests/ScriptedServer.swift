@@ -5,9 +5,9 @@ import OutboxRelay
 import Synchronization
 
 #if canImport(Darwin)
-    import Darwin
+import Darwin
 #else
-    import Glibc
+import Glibc
 #endif
 
 /// A server that a test scripts: it records the exact bytes of every request and answers as it is told, rightly or
@@ -76,9 +76,9 @@ final class ScriptedServer: Sendable {
 
     static func listen() throws -> (descriptor: CInt, port: UInt16) {
         #if canImport(Darwin)
-            let descriptor = socket(AF_INET, SOCK_STREAM, 0)
+        let descriptor = socket(AF_INET, SOCK_STREAM, 0)
         #else
-            let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+        let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
         #endif
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)

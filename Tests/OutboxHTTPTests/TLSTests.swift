@@ -6,9 +6,9 @@ import OutboxHTTP
 import Testing
 
 #if canImport(Darwin)
-    import Darwin
+import Darwin
 #else
-    import Glibc
+import Glibc
 #endif
 
 /// Certificates are verified, against the authorities of the endpoint's file if it has one.

@@ -2,9 +2,10 @@
 // Copyright the Outbox project authors
 
 import Outbox
+import Testing
+
 @testable import OutboxRelay
 @testable import PostgresClient
-import Testing
 
 /// Dead letters are told, grouped by cause, at least once, by any relay.
 @Suite struct AlertTests {
@@ -36,7 +37,9 @@ import Testing
     }
 
     private func rejecting() -> Handler {
-        Handler(kind: "k") { task, _ in throw Reject(because: Broken(order: Int(String(decoding: task.payload, as: UTF8.self)) ?? 0)) }
+        Handler(kind: "k") { task, _ in
+            throw Reject(because: Broken(order: Int(String(decoding: task.payload, as: UTF8.self)) ?? 0))
+        }
     }
 
     private func enqueue(_ database: Database, _ numbers: Range<Int>, kind: String = "k") async throws {
@@ -59,7 +62,8 @@ import Testing
                 try await tellNow(afterDeadLetters: 500)
                 await channel.told.wait(for: 1)
                 try await eventually {
-                    try await database.count("SELECT count(*) FROM outbox.alerts WHERE told = 500 AND due_at IS NULL") == 2
+                    try await database.count("SELECT count(*) FROM outbox.alerts WHERE told = 500 AND due_at IS NULL")
+                        == 2
                 }
                 try await enqueue(database, 500..<800)
                 try await tellNow(afterDeadLetters: 800)
@@ -90,12 +94,14 @@ import Testing
                 try await enqueue(database, 0..<1)
                 await channel.told.wait(for: 1)
                 try await eventually {
-                    try await database.count("SELECT count(*) FROM outbox.alerts WHERE told = 1 AND due_at IS NULL") == 2
+                    try await database.count("SELECT count(*) FROM outbox.alerts WHERE told = 1 AND due_at IS NULL")
+                        == 2
                 }
                 try await enqueue(database, 1..<2)
                 try await eventually { try await database.count("SELECT count(*) FROM outbox.dead_letters") == 2 }
             }
-            let later = try await database.count("SELECT count(*) FROM outbox.alerts WHERE due_at > now() + interval '50 minutes'")
+            let later = try await database.count(
+                "SELECT count(*) FROM outbox.alerts WHERE due_at > now() + interval '50 minutes'")
             #expect(later == 2, "the log and the webhook are told in an hour")
             #expect(channel.told.values.count == 1)
         }
@@ -105,7 +111,8 @@ import Testing
         try await withOutbox { database in
             try await enqueue(database, 0..<3, kind: "orphan")
             try await enqueue(database, 0..<1, kind: "young")
-            _ = try await database.query("UPDATE outbox.ready SET enqueued_at = now() - interval '10 minutes' WHERE kind = 'orphan'")
+            _ = try await database.query(
+                "UPDATE outbox.ready SET enqueued_at = now() - interval '10 minutes' WHERE kind = 'orphan'")
             let channel = Channel()
             try await withRelay(database, [rejecting()], alerts: [channel]) { _ in
                 await channel.told.wait(for: 1)
@@ -129,7 +136,8 @@ import Testing
             _ = try await database.query("UPDATE outbox.ready SET enqueued_at = now() - interval '2 minutes'")
             for _ in 0..<3 {
                 for patience in ["1 minute", "5 minutes"] {
-                    _ = try await database.query("SELECT outbox.unhandled_v1(\(patience)::interval, '{log}', '0 seconds')")
+                    _ = try await database.query(
+                        "SELECT outbox.unhandled_v1(\(patience)::interval, '{log}', '0 seconds')")
                 }
             }
             #expect(try await database.count("SELECT count(*) FROM outbox.incidents WHERE resolved_at IS NULL") == 1)
@@ -147,7 +155,8 @@ import Testing
             try await withRelay(database, [rejecting()], alerts: [Odd()]) { _ in
                 try await enqueue(database, 0..<1)
                 try await eventually {
-                    try await database.count("SELECT count(*) FROM outbox.alerts WHERE failures = 1 AND last_error = 'out\u{2400}put'") == 1
+                    try await database.count(
+                        "SELECT count(*) FROM outbox.alerts WHERE failures = 1 AND last_error = 'out\u{2400}put'") == 1
                 }
             }
         }
@@ -159,7 +168,8 @@ import Testing
             func send(_ alert: Alert) async throws { try await Gate().pass() }
         }
         let alert = Alert(
-            incident: 1, dedupKey: "", subject: .deadLetter, event: .opened, kind: "k", endpoint: nil, errorType: "t", message: "m",
+            incident: 1, dedupKey: "", subject: .deadLetter, event: .opened, kind: "k", endpoint: nil, errorType: "t",
+            message: "m",
             count: 1, newSinceLast: 1, openedAt: 0, lastAt: 0, sampleTaskID: .random(), relay: "r")
         let error = await #expect(throws: AlertError.self) {
             try await AlertCourier.send(alert, over: Stuck(), within: .milliseconds(10))
@@ -246,7 +256,9 @@ import Testing
                 await done.wait(for: 1)
             }
             #expect(second.told.values.isEmpty)
-            #expect(try await database.count("SELECT count(*) FROM outbox.alerts WHERE channel = 'first' AND due_at IS NOT NULL") == 1)
+            #expect(
+                try await database.count(
+                    "SELECT count(*) FROM outbox.alerts WHERE channel = 'first' AND due_at IS NOT NULL") == 1)
         }
     }
 }

@@ -3,8 +3,9 @@
 
 import FoundationEssentials
 import Outbox
-@testable import PostgresClient
 import Testing
+
+@testable import PostgresClient
 
 /// What may be enqueued, by Swift and by SQL alike; what may not is refused before anything is written.
 @Suite struct EnqueueTests {
@@ -22,58 +23,70 @@ import Testing
         }
     }
 
-    static func task(_ options: EnqueueOptions) throws -> Enqueue { try Enqueue(kind: "a.b", payload: [], options: options) }
-
-    static let refused: [Refused] = [
-        Refused("kind", "'a b', ''") { try Enqueue(kind: "a b", payload: []) },
-        Refused("kind", "'', ''") { try Enqueue(kind: "", payload: []) },
-        Refused("kind", "'a..b', ''") { try Enqueue(kind: "a..b", payload: []) },
-        Refused("kind", "'a.', ''") { try Enqueue(kind: "a.", payload: []) },
-        Refused("kind", "'é', ''") { try Enqueue(kind: "é", payload: []) },
-        Refused("kind", "repeat('a', 129), ''") { try Enqueue(kind: String(repeating: "a", count: 129), payload: []) },
-        Refused("payload", "'a.b', repeat('x', 1048577)") {
-            try Enqueue(kind: "a.b", payload: [UInt8](repeating: 120, count: 1_048_577))
-        },
-        Refused("queue", "'a.b', '', queue => 'A'") { try task(.init(queue: "A")) },
-        Refused("queue", "'a.b', '', queue => 'a:b'") { try task(.init(queue: "a:b")) },
-        Refused("queue", "'a.b', '', queue => ''") { try task(.init(queue: "")) },
-        Refused("priority", "'a.b', '', priority => 10") { try task(.init(priority: 10)) },
-        Refused("priority", "'a.b', '', priority => -1") { try task(.init(priority: -1)) },
-        Refused("delay", "'a.b', '', delay => '-1 second'") { try task(.init(start: .after(.seconds(-1)))) },
-        Refused("delay", "'a.b', '', delay => '11 years'") { try task(.init(start: .after(.seconds(11 * 366 * 86400)))) },
-        Refused("run_at", "'a.b', '', run_at => 'infinity'") {
-            try task(.init(start: .at(Date(timeIntervalSince1970: .infinity))))
-        },
-        Refused("expires_at", "'a.b', '', expires_at => 'infinity'") {
-            try task(.init(expiresAt: Date(timeIntervalSince1970: .infinity)))
-        },
-        Refused("expires_at", "'a.b', '', expires_at => '-infinity'") {
-            try task(.init(expiresAt: Date(timeIntervalSince1970: .nan)))
-        },
-        Refused("endpoint", "'a.b', '', endpoint => 'a b'") { try task(.init(endpoint: "a b")) },
-        Refused("max_attempts", "'a.b', '', max_attempts => 0") { try task(.init(maxAttempts: 0)) },
-        Refused("idempotency_key", "'a.b', '', idempotency_key => ''") { try task(.init(idempotencyKey: "")) },
-        Refused("idempotency_key", "'a.b', '', idempotency_key => 'é'") { try task(.init(idempotencyKey: "é")) },
-        Refused("idempotency_key", "'a.b', '', idempotency_key => E'a\\nb'") { try task(.init(idempotencyKey: "a\nb")) },
-        Refused("idempotency_key", "'a.b', '', idempotency_key => repeat('k', 256)") {
-            try task(.init(idempotencyKey: String(repeating: "k", count: 256)))
-        },
-        Refused("headers", "'a.b', '', headers => '{\"a b\": \"\"}'") { try task(.init(headers: ["a b": ""])) },
-        Refused("headers", "'a.b', '', headers => '{\"a\": \"\\n\"}'") { try task(.init(headers: ["a": "\n"])) },
-        Refused("headers", "'a.b', '', headers => '{\"a\": \"é\"}'") { try task(.init(headers: ["a": "é"])) },
-        Refused("headers", "'a.b', '', headers => '{\"x-a\": \"1\", \"X-A\": \"2\"}'") {
-            try task(.init(headers: ["x-a": "1", "X-A": "2"]))
-        },
-        Refused("headers", "'a.b', '', headers => jsonb_build_object('a', repeat('x', 4096))") {
-            try task(.init(headers: ["a": String(repeating: "x", count: 4096)]))
-        },
-    ] + [
-        "Host", "content-type", "Content-Length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "expect",
-        "keep-alive", "user-agent", "Idempotency-Key", "traceparent", "tracestate", "baggage", "forwarded", "proxy-x",
-        "webhook-id", "ce-id", "outbox-attempt", "x-forwarded-for", "Accept-Encoding",
-    ].map { name in
-        Refused("headers", "'a.b', '', headers => '{\"\(name)\": \"\"}'") { try task(.init(headers: [name: ""])) }
+    static func task(_ options: EnqueueOptions) throws -> Enqueue {
+        try Enqueue(kind: "a.b", payload: [], options: options)
     }
+
+    static let refused: [Refused] =
+        [
+            Refused("kind", "'a b', ''") { try Enqueue(kind: "a b", payload: []) },
+            Refused("kind", "'', ''") { try Enqueue(kind: "", payload: []) },
+            Refused("kind", "'a..b', ''") { try Enqueue(kind: "a..b", payload: []) },
+            Refused("kind", "'a.', ''") { try Enqueue(kind: "a.", payload: []) },
+            Refused("kind", "'é', ''") { try Enqueue(kind: "é", payload: []) },
+            Refused("kind", "repeat('a', 129), ''") {
+                try Enqueue(kind: String(repeating: "a", count: 129), payload: [])
+            },
+            Refused("payload", "'a.b', repeat('x', 1048577)") {
+                try Enqueue(kind: "a.b", payload: [UInt8](repeating: 120, count: 1_048_577))
+            },
+            Refused("queue", "'a.b', '', queue => 'A'") { try task(.init(queue: "A")) },
+            Refused("queue", "'a.b', '', queue => 'a:b'") { try task(.init(queue: "a:b")) },
+            Refused("queue", "'a.b', '', queue => ''") { try task(.init(queue: "")) },
+            Refused("priority", "'a.b', '', priority => 10") { try task(.init(priority: 10)) },
+            Refused("priority", "'a.b', '', priority => -1") { try task(.init(priority: -1)) },
+            Refused("delay", "'a.b', '', delay => '-1 second'") { try task(.init(start: .after(.seconds(-1)))) },
+            Refused("delay", "'a.b', '', delay => '11 years'") {
+                try task(.init(start: .after(.seconds(11 * 366 * 86400))))
+            },
+            Refused("run_at", "'a.b', '', run_at => 'infinity'") {
+                try task(.init(start: .at(Date(timeIntervalSince1970: .infinity))))
+            },
+            Refused("expires_at", "'a.b', '', expires_at => 'infinity'") {
+                try task(.init(expiresAt: Date(timeIntervalSince1970: .infinity)))
+            },
+            Refused("expires_at", "'a.b', '', expires_at => '-infinity'") {
+                try task(.init(expiresAt: Date(timeIntervalSince1970: .nan)))
+            },
+            Refused("endpoint", "'a.b', '', endpoint => 'a b'") { try task(.init(endpoint: "a b")) },
+            Refused("max_attempts", "'a.b', '', max_attempts => 0") { try task(.init(maxAttempts: 0)) },
+            Refused("idempotency_key", "'a.b', '', idempotency_key => ''") { try task(.init(idempotencyKey: "")) },
+            Refused("idempotency_key", "'a.b', '', idempotency_key => 'é'") { try task(.init(idempotencyKey: "é")) },
+            Refused("idempotency_key", "'a.b', '', idempotency_key => E'a\\nb'") {
+                try task(.init(idempotencyKey: "a\nb"))
+            },
+            Refused("idempotency_key", "'a.b', '', idempotency_key => repeat('k', 256)") {
+                try task(.init(idempotencyKey: String(repeating: "k", count: 256)))
+            },
+            Refused("headers", "'a.b', '', headers => '{\"a b\": \"\"}'") { try task(.init(headers: ["a b": ""])) },
+            Refused("headers", "'a.b', '', headers => '{\"a\": \"\\n\"}'") { try task(.init(headers: ["a": "\n"])) },
+            Refused("headers", "'a.b', '', headers => '{\"a\": \"é\"}'") { try task(.init(headers: ["a": "é"])) },
+            Refused("headers", "'a.b', '', headers => '{\"x-a\": \"1\", \"X-A\": \"2\"}'") {
+                try task(.init(headers: ["x-a": "1", "X-A": "2"]))
+            },
+            Refused("headers", "'a.b', '', headers => jsonb_build_object('a', repeat('x', 4096))") {
+                try task(.init(headers: ["a": String(repeating: "x", count: 4096)]))
+            },
+        ]
+        + [
+            "Host", "content-type", "Content-Length", "transfer-encoding", "connection", "te", "trailer", "upgrade",
+            "expect",
+            "keep-alive", "user-agent", "Idempotency-Key", "traceparent", "tracestate", "baggage", "forwarded",
+            "proxy-x",
+            "webhook-id", "ce-id", "outbox-attempt", "x-forwarded-for", "Accept-Encoding",
+        ].map { name in
+            Refused("headers", "'a.b', '', headers => '{\"\(name)\": \"\"}'") { try task(.init(headers: [name: ""])) }
+        }
 
     @Test(arguments: refused) func isRefusedBySQLAndBySwift(_ refused: Refused) async throws {
         let swift = #expect(throws: EnqueueError.self) { _ = try refused.swift() }
@@ -94,7 +107,8 @@ import Testing
         ("delay", "'a.b', '', delay => '1 s', run_at => now()"), ("run_at", "'a.b', '', run_at => 'infinity'"),
         ("expires_at", "'a.b', '', expires_at => now()"), ("expires_at", "'a.b', '', expires_at => 'infinity'"),
         ("expires_at", "'a.b', '', delay => '1 h', expires_at => now() + interval '1 min'"),
-        ("content_type", "'a.b', '', content_type => 'json'"), ("content_type", "'a.b', '', content_type => E'a/b\\r\\nx: y'"),
+        ("content_type", "'a.b', '', content_type => 'json'"),
+        ("content_type", "'a.b', '', content_type => E'a/b\\r\\nx: y'"),
         ("headers", "'a.b', '', headers => '[]'"), ("headers", "'a.b', '', headers => '{\"a\": 1}'"),
         ("payload", "'a.b', null::text"), ("kind", "null, 'x'"), ("priority", "'a.b', '', priority => null"),
     ]) func isRefusedBySQL(argument: String, call: String) async throws {
@@ -138,7 +152,8 @@ import Testing
         try await withOutbox { database in
             let id = TaskID.random()
             let options = EnqueueOptions(
-                queue: "mail", priority: 2, start: .after(.seconds(60)), expiresAt: Date(timeIntervalSince1970: 4_000_000_000),
+                queue: "mail", priority: 2, start: .after(.seconds(60)),
+                expiresAt: Date(timeIntervalSince1970: 4_000_000_000),
                 idempotencyKey: "k-1", headers: ["x-tenant": "a\"b"], endpoint: "partner", maxAttempts: 7, id: id)
             try await database.transaction { transaction in
                 let returned = try await transaction.enqueue(
@@ -171,9 +186,10 @@ import Testing
             _ = try await database.query("SELECT outbox.enqueue('a.b', '\\x00ff'::bytea)")
             _ = try await database.query("SELECT outbox.enqueue('a.b', '{\"a\":  1}'::jsonb)")
             let rows = try await database.query("SELECT payload FROM outbox.ready ORDER BY seq")
-            #expect(try rows.map { try $0.decode([UInt8].self, at: 0) } == [
-                Array("{\"a\":  1}".utf8), [0, 255], Array("{\"a\": 1}".utf8),
-            ])
+            #expect(
+                try rows.map { try $0.decode([UInt8].self, at: 0) } == [
+                    Array("{\"a\":  1}".utf8), [0, 255], Array("{\"a\": 1}".utf8),
+                ])
             let texts = try await database.query("SELECT payload FROM outbox.tasks WHERE bytes = 2")
             #expect(try texts[0].decode(String?.self, at: 0) == nil, "the view shows null for bytes that are no text")
         }
@@ -183,9 +199,11 @@ import Testing
         try await withOutbox { database in
             let ids = (0..<5).map { _ in PostgresUUID(TaskID.random()) }
             let returned = try await database.query(
-                "SELECT outbox.enqueue_many(ARRAY['a.b'], ARRAY['0','1','2','3','4'], ids => \(ids), idempotency_keys => ARRAY['a',NULL,'c','d','e'])")
+                "SELECT outbox.enqueue_many(ARRAY['a.b'], ARRAY['0','1','2','3','4'], ids => \(ids), idempotency_keys => ARRAY['a',NULL,'c','d','e'])"
+            )
             #expect(try returned.map { try $0.decode(PostgresUUID.self, at: 0) } == ids)
-            let stored = try await database.query("SELECT payload FROM outbox.tasks ORDER BY array_position(\(ids), id)")
+            let stored = try await database.query(
+                "SELECT payload FROM outbox.tasks ORDER BY array_position(\(ids), id)")
             #expect(try stored.map { try $0.decode(String.self, at: 0) } == ["0", "1", "2", "3", "4"])
             let keys = try await database.count("SELECT count(*) FROM outbox.ready WHERE idempotency_key IS NULL")
             #expect(keys == 1)
@@ -195,7 +213,8 @@ import Testing
     @Test func theNeutralStatementWorksAsItIs() async throws {
         try await withOutbox { database in
             let enqueue = try Enqueue(
-                kind: "a.b", payload: [1, 2, 3], options: EnqueueOptions(start: .at(Date(timeIntervalSince1970: 0)), headers: ["a": "b"]))
+                kind: "a.b", payload: [1, 2, 3],
+                options: EnqueueOptions(start: .at(Date(timeIntervalSince1970: 0)), headers: ["a": "b"]))
             let same = try Enqueue(kind: "c", payload: [])
             #expect(enqueue.text == same.text, "one text for all, so that drivers may prepare it")
             let result = try await database.query(enqueue.statement)
@@ -209,14 +228,17 @@ import Testing
             let ids = try await database.transaction { transaction in
                 [
                     try await transaction.enqueue(kind: "a.b", payload: []),
-                    try await transaction.enqueue(kind: "a.b", payload: [], options: .init(start: .after(.seconds(60)))),
+                    try await transaction.enqueue(
+                        kind: "a.b", payload: [], options: .init(start: .after(.seconds(60)))),
                     try await transaction.enqueue(kind: "running", payload: []),
                 ]
             }
-            _ = try await database.query("UPDATE outbox.ready SET relay = gen_random_uuid(), attempt = 1 WHERE kind = 'running'")
+            _ = try await database.query(
+                "UPDATE outbox.ready SET relay = gen_random_uuid(), attempt = 1 WHERE kind = 'running'")
             var cancelled: [Bool] = []
             for id in ids + [ids[0]] {
-                cancelled.append(try await database.query("SELECT outbox.cancel(\(PostgresUUID(id)))")[0].decode(Bool.self, at: 0))
+                cancelled.append(
+                    try await database.query("SELECT outbox.cancel(\(PostgresUUID(id)))")[0].decode(Bool.self, at: 0))
             }
             #expect(cancelled == [true, true, false, false])
         }

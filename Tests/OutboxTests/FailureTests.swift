@@ -23,11 +23,12 @@ import Testing
     }
 
     private func deadLetters(_ database: Database) async throws -> [DeadLetter] {
-        try await database.query("SELECT reason, error_type, attempt, charged FROM outbox.dead_letters ORDER BY number").map {
-            DeadLetter(
-                reason: try $0.decode(String.self, at: 0), type: try $0.decode(String.self, at: 1),
-                attempt: try $0.decode(Int.self, at: 2), charged: try $0.decode(Int.self, at: 3))
-        }
+        try await database.query("SELECT reason, error_type, attempt, charged FROM outbox.dead_letters ORDER BY number")
+            .map {
+                DeadLetter(
+                    reason: try $0.decode(String.self, at: 0), type: try $0.decode(String.self, at: 1),
+                    attempt: try $0.decode(Int.self, at: 2), charged: try $0.decode(Int.self, at: 3))
+            }
     }
 
     @Test func isRetriedWithTheSameKeyAndAHigherAttemptUntilItSucceeds() async throws {
@@ -44,15 +45,18 @@ import Testing
             }
             #expect(seen.values.map(\.attempt) == [1, 2, 3, 4])
             #expect(Set(seen.values.map(\.key)).count == 1)
-            #expect(try await database.count("SELECT count(*) FROM outbox.attempts") == 0, "the history goes with the task")
+            #expect(
+                try await database.count("SELECT count(*) FROM outbox.attempts") == 0, "the history goes with the task")
         }
     }
 
     @Test func anExhaustedBudgetMakesADeadLetterWithEveryAttemptsError() async throws {
         try await withOutbox { database in
             let hooked = Recorder<(DeathReason, String)>()
-            let handler = Handler(kind: "k", policy: HandlerPolicy(retry: .quick(maxAttempts: 3))) { _, _ in throw Busy() }
-                .onDeadLetter { task, reason, failure in hooked.record((reason, failure.type)) }
+            let handler = Handler(kind: "k", policy: HandlerPolicy(retry: .quick(maxAttempts: 3))) { _, _ in
+                throw Busy()
+            }
+            .onDeadLetter { task, reason, failure in hooked.record((reason, failure.type)) }
             try await withRelay(database, [handler]) { _ in
                 try await enqueue(database)
                 try await enqueue(database, EnqueueOptions(maxAttempts: 1))
@@ -60,7 +64,8 @@ import Testing
             }
             let dead = try await deadLetters(database)
             #expect(Set(dead.map(\.attempt)) == [3, 1])
-            #expect(dead.allSatisfy { $0.reason == "exhausted" && $0.type.hasSuffix("Busy") && $0.charged == $0.attempt })
+            #expect(
+                dead.allSatisfy { $0.reason == "exhausted" && $0.type.hasSuffix("Busy") && $0.charged == $0.attempt })
             #expect(try await database.count("SELECT count(*) FROM outbox.attempts") == 4)
             #expect(hooked.values.allSatisfy { $0.0 == .exhausted && $0.1.hasSuffix("Busy") })
         }
@@ -94,7 +99,8 @@ import Testing
                 try await database.transaction { transaction in
                     for what in ["declined", "busy", "predicate", "reject", "retry", "uncharged"] {
                         try await transaction.enqueue(
-                            kind: "k", payload: Array(what.utf8), options: EnqueueOptions(maxAttempts: what == "uncharged" ? 1 : nil))
+                            kind: "k", payload: Array(what.utf8),
+                            options: EnqueueOptions(maxAttempts: what == "uncharged" ? 1 : nil))
                     }
                 }
                 await seen.wait(for: 11)
@@ -117,7 +123,9 @@ import Testing
             let handler = Handler(RelayTests.Charge.self) { _, _ in Issue.record("must not run") }
                 .onDeadLetter { _, reason, _ in dead.record(reason) }
             try await withRelay(database, [handler]) { _ in
-                try await database.transaction { try await $0.enqueue(kind: "payments.charge", payload: Array("{".utf8)) }
+                try await database.transaction {
+                    try await $0.enqueue(kind: "payments.charge", payload: Array("{".utf8))
+                }
                 await dead.wait(for: 1)
             }
             #expect(dead.values == [.rejected])
@@ -203,7 +211,9 @@ import Testing
 
     @Test func textsThatPostgresCannotHoldAreStillRecorded() async throws {
         try await withOutbox { database in
-            struct Odd: Error, CustomStringConvertible { let description = "a\0b" + String(repeating: "x", count: 5000) }
+            struct Odd: Error, CustomStringConvertible {
+                let description = "a\0b" + String(repeating: "x", count: 5000)
+            }
             let dead = Recorder<DeathReason>()
             let handler = Handler(kind: "k") { _, _ in throw Reject(because: Odd()) }
                 .onDeadLetter { _, reason, _ in dead.record(reason) }
@@ -211,7 +221,8 @@ import Testing
                 try await enqueue(database)
                 await dead.wait(for: 1)
             }
-            let message = try await database.query("SELECT error_message FROM outbox.dead_letters")[0].decode(String.self, at: 0)
+            let message = try await database.query("SELECT error_message FROM outbox.dead_letters")[0].decode(
+                String.self, at: 0)
             #expect(message.hasPrefix("a\u{2400}bx"))
             #expect(message.count == 1000)
         }
@@ -233,9 +244,13 @@ import Testing
             let relay = try await database.connect()
             try await relay.run(["BEGIN"])
             try await relay.run(["UPDATE outbox.incidents SET last_at = now() WHERE group_key = 'a'"])
-            let operation = Task { try await database.count("SELECT count(*) FROM outbox.replay(ARRAY[1, 2]::bigint[])") }
+            let operation = Task {
+                try await database.count("SELECT count(*) FROM outbox.replay(ARRAY[1, 2]::bigint[])")
+            }
             try await eventually {
-                try await database.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == 1
+                try await database.count(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                ) == 1
             }
             // it waits for the first, and so it must not hold the second
             try await relay.run(["UPDATE outbox.incidents SET last_at = now() WHERE group_key = 'b'"])
@@ -259,16 +274,20 @@ import Testing
                 await dead.wait(for: 1)
                 isFixed.record(())
                 #expect(try await database.count("SELECT count(*) FROM outbox.replay(ARRAY[1], 'me', 'fixed')") == 1)
-                #expect(try await database.count("SELECT count(*) FROM outbox.replay(ARRAY[1], 'me')") == 0, "only once")
+                #expect(
+                    try await database.count("SELECT count(*) FROM outbox.replay(ARRAY[1], 'me')") == 0, "only once")
                 await seen.wait(for: 3)
                 try await eventually { try await database.tasksLeft() == 0 }
             }
             #expect(seen.values.map(\.attempt) == [1, 2, 3])
             #expect(Set(seen.values.map(\.key)) == ["order-1"])
-            let row = try await database.query("SELECT resolution, resolved_by, resolution_note FROM outbox.dead_letters")[0]
+            let row = try await database.query(
+                "SELECT resolution, resolved_by, resolution_note FROM outbox.dead_letters")[0]
             #expect(try row.decode(String.self, at: 0) == "replayed")
             #expect(try row.decode(String.self, at: 1) == "me")
-            #expect(try await database.count("SELECT count(*) FROM outbox.incidents WHERE resolved_at IS NOT NULL AND open = 0") == 1)
+            #expect(
+                try await database.count(
+                    "SELECT count(*) FROM outbox.incidents WHERE resolved_at IS NOT NULL AND open = 0") == 1)
             #expect(
                 try await database.count("SELECT count(*) FROM outbox.attempts") == 2,
                 "the dead letter's history stays, although its replay succeeded")
@@ -316,7 +335,8 @@ import Testing
                 let replay = Task { try await database.count("SELECT count(*) FROM outbox.replay(ARRAY[1, 2])") }
                 try await eventually {
                     try await database.count(
-                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == 1
+                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                    ) == 1
                 }
                 try await transaction.execute("SELECT FROM outbox.incidents WHERE number = 1 FOR UPDATE")
                 return replay

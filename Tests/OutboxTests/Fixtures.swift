@@ -26,7 +26,8 @@ func withRelay(
     configuration: RelayConfiguration = .quick, _ body: (Relay) async throws -> Void
 ) async throws {
     let relay = try Relay(
-        database: database.configuration, handlers: handlers, alerts: alerts, configuration: configuration, logger: .quiet)
+        database: database.configuration, handlers: handlers, alerts: alerts, configuration: configuration,
+        logger: .quiet)
     let running = Task { try await relay.run() }
     do {
         try await body(relay)
@@ -42,8 +43,10 @@ func withRelay(
 extension RelayConfiguration {
     /// Short times, so that tests that wait for them are over soon.
     static let quick = RelayConfiguration(
-        concurrency: 16, lease: .seconds(1), poll: .milliseconds(5) ... .milliseconds(20), sweepInterval: .milliseconds(100),
-        stopGrace: .seconds(10), cancellationGrace: .milliseconds(200), groupWait: .zero, groupInterval: .milliseconds(50))
+        concurrency: 16, lease: .seconds(1), poll: .milliseconds(5) ... .milliseconds(20),
+        sweepInterval: .milliseconds(100),
+        stopGrace: .seconds(10), cancellationGrace: .milliseconds(200), groupWait: .zero,
+        groupInterval: .milliseconds(50))
 }
 
 extension Logger {

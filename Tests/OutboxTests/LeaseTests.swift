@@ -3,9 +3,10 @@
 
 import Outbox
 import OutboxRelay
-@testable import PostgresClient
 import Synchronization
 import Testing
+
+@testable import PostgresClient
 
 /// Leases, fences, crashes and the end of a relay.
 @Suite struct LeaseTests {
@@ -59,7 +60,8 @@ import Testing
             #expect(try await isShown(to: "{k}"))
             #expect(try await !isShown(to: "{other}"), "another relay's kind")
             _ = try await database.query(
-                "UPDATE outbox.ready SET attempt = 1, relay = gen_random_uuid(), lease_until = now() + interval '1 minute'")
+                "UPDATE outbox.ready SET attempt = 1, relay = gen_random_uuid(), lease_until = now() + interval '1 minute'"
+            )
             #expect(try await !isShown(to: "{k}"), "another relay is running it")
             _ = try await database.query("UPDATE outbox.ready SET lease_until = now() - interval '1 second'")
             #expect(try await isShown(to: "{k}"), "to be rescued")
@@ -86,7 +88,8 @@ import Testing
             #expect(try second.last?.decode(Int.self, at: 2) == 2)
             #expect(try second.dropLast().map { try $0.decode(Int.self, at: 1) } == [2, 2])
             let innocent = try await database.count(
-                "SELECT count(*) FROM outbox.ready WHERE crashed = 0 AND attempt = 2 AND NOT acknowledged AND lane = '5:default'")
+                "SELECT count(*) FROM outbox.ready WHERE crashed = 0 AND attempt = 2 AND NOT acknowledged AND lane = '5:default'"
+            )
             #expect(innocent == 2)
             #expect(try await database.count("SELECT count(*) FROM outbox.attempts") == 0)
             // and what it is not asked about stays
@@ -130,7 +133,8 @@ import Testing
             }
             #expect(try await database.count("SELECT count(*) FROM outbox.ready WHERE attempt = 2") == 1)
             #expect(
-                try await database.count("SELECT sum(count)::bigint FROM outbox.statistics WHERE outcome = 'fenced'") == 1)
+                try await database.count("SELECT sum(count)::bigint FROM outbox.statistics WHERE outcome = 'fenced'")
+                    == 1)
         }
     }
 
@@ -151,7 +155,8 @@ import Testing
                 try await enqueue(database)
                 await started.wait(for: 1)
                 _ = try await database.query(
-                    "UPDATE outbox.ready SET attempt = attempt + 1, relay = gen_random_uuid(), lease_until = now() + interval '1 hour'")
+                    "UPDATE outbox.ready SET attempt = attempt + 1, relay = gen_random_uuid(), lease_until = now() + interval '1 hour'"
+                )
                 await cancelled.wait(for: 1)
             }
             #expect(cancelled.values == [true])
@@ -256,7 +261,8 @@ import Testing
                 await states.wait(for: 1)
             }
             #expect(
-                try await database.count("SELECT sum(count)::bigint FROM outbox.statistics WHERE outcome = 'fenced'") == 1,
+                try await database.count("SELECT sum(count)::bigint FROM outbox.statistics WHERE outcome = 'fenced'")
+                    == 1,
                 "a refused settlement is counted as such, not as a success")
             #expect(try await database.count("SELECT count(*) FROM outbox.statistics WHERE outcome = 'succeeded'") == 0)
             #expect(states.values == [SQLState(rawValue: "OB001")])
@@ -280,12 +286,14 @@ import Testing
                 try await enqueue(database)
                 await started.wait(for: 1)
                 // the task is lost with the primary, and its number is another task's, which another relay runs
-                _ = try await database.query("UPDATE outbox.ready SET id = gen_random_uuid(), relay = gen_random_uuid()")
+                _ = try await database.query(
+                    "UPDATE outbox.ready SET id = gen_random_uuid(), relay = gen_random_uuid()")
                 gate.open()
                 relay.stop()
             }
             #expect(try await database.tasksLeft() == 1)
-            let fenced = try await database.count("SELECT sum(count)::bigint FROM outbox.statistics WHERE outcome = 'fenced'")
+            let fenced = try await database.count(
+                "SELECT sum(count)::bigint FROM outbox.statistics WHERE outcome = 'fenced'")
             #expect(fenced == 1)
         }
     }
@@ -296,7 +304,9 @@ import Testing
             try await claimAndVanish(database, lease: "30 seconds")
             let holder = try await database.connect()
             try await holder.run(["BEGIN"])
-            try await holder.run(["SELECT outbox.complete_v1(slot, lane, seq, attempt, id) FROM outbox.ready ORDER BY seq LIMIT 1"])
+            try await holder.run([
+                "SELECT outbox.complete_v1(slot, lane, seq, attempt, id) FROM outbox.ready ORDER BY seq LIMIT 1"
+            ])
             func renew() async throws -> Int {
                 try await database.count(
                     """
@@ -305,7 +315,8 @@ import Testing
                     """)
             }
             #expect(try await renew() == 3, "whoever has it locked, nobody can take it before its lease ends")
-            let renewed = try await database.count("SELECT count(*) FROM outbox.ready WHERE lease_until > now() + interval '50 seconds'")
+            let renewed = try await database.count(
+                "SELECT count(*) FROM outbox.ready WHERE lease_until > now() + interval '50 seconds'")
             #expect(renewed == 2)
             try await holder.run(["COMMIT"])
             #expect(try await renew() == 2)
@@ -351,7 +362,9 @@ import Testing
             let handler = Handler(kind: "k") { task, _ in
                 if task.payload.isEmpty {
                     // somebody's transaction that completed the task and does not end
-                    try await holder.run(["SELECT outbox.complete_v1(slot, lane, seq, attempt, id) FROM outbox.ready WHERE payload = ''"])
+                    try await holder.run([
+                        "SELECT outbox.complete_v1(slot, lane, seq, attempt, id) FROM outbox.ready WHERE payload = ''"
+                    ])
                 }
                 done.record(())
             }
@@ -359,7 +372,9 @@ import Testing
             configuration.lease = .seconds(60)
             try await withRelay(database, [handler], configuration: configuration) { _ in
                 try await database.transaction { transaction in
-                    for payload in [[], [1], [2]] as [[UInt8]] { try await transaction.enqueue(kind: "k", payload: payload) }
+                    for payload in [[], [1], [2]] as [[UInt8]] {
+                        try await transaction.enqueue(kind: "k", payload: payload)
+                    }
                 }
                 await done.wait(for: 3)
                 try await eventually { try await database.tasksLeft() == 1 }
@@ -408,7 +423,9 @@ import Testing
             configuration.lease = .seconds(60)
             try await withRelay(database, [handler], configuration: configuration) { relay in
                 try await database.transaction { transaction in
-                    for payload in [[], [], [1]] as [[UInt8]] { try await transaction.enqueue(kind: "k", payload: payload) }
+                    for payload in [[], [], [1]] as [[UInt8]] {
+                        try await transaction.enqueue(kind: "k", payload: payload)
+                    }
                 }
                 await started.wait(for: 3)
                 relay.stop()

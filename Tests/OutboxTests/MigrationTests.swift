@@ -5,8 +5,9 @@ import FoundationEssentials
 import Outbox
 import OutboxMigrations
 import OutboxTesting
-@testable import PostgresClient
 import Testing
+
+@testable import PostgresClient
 
 /// The migrations as an operator applies them, and what they leave.
 @Suite struct MigrationTests {
@@ -118,7 +119,9 @@ import Testing
 
     @Test func anotherSchemaNameWorksThroughout() async throws {
         try await withEmptyDatabase { database in
-            for migration in Migration.all { try await run(Migration.script(migration.up, forSchema: "jobs"), database) }
+            for migration in Migration.all {
+                try await run(Migration.script(migration.up, forSchema: "jobs"), database)
+            }
             let elsewhere = try Schema("jobs")
             try await database.transaction { try await $0.enqueue(kind: "k", payload: [], schema: elsewhere) }
             let count = try await database.count("SELECT count(*) FROM jobs.tasks")
@@ -137,7 +140,8 @@ import Testing
             // statistics of an empty table, then a hundred thousand rows
             _ = try await database.query("ANALYZE outbox.ready")
             _ = try await database.query(
-                "SELECT count(*) FROM outbox.enqueue_many(ARRAY['k'], ARRAY(SELECT 'x' FROM generate_series(1, 100000)))")
+                "SELECT count(*) FROM outbox.enqueue_many(ARRAY['k'], ARRAY(SELECT 'x' FROM generate_series(1, 100000)))"
+            )
             for _ in 0..<2 {
                 let connection = try await database.connect()
                 let before = try await connection.run([Self.scans])[0][0].decode(Int64.self, at: 0)
@@ -154,7 +158,8 @@ import Testing
     /// A vacuum at a moment without tasks, as there are many in a healthy outbox, and then a backlog.
     @Test func claimsLookKeysUpAfterAVacuumFoundNothing() async throws {
         try await withOutbox { database in
-            let fill: Statement = "SELECT count(*) FROM outbox.enqueue_many(ARRAY['k'], ARRAY(SELECT 'x' FROM generate_series(1, 20000)))"
+            let fill: Statement =
+                "SELECT count(*) FROM outbox.enqueue_many(ARRAY['k'], ARRAY(SELECT 'x' FROM generate_series(1, 20000)))"
             _ = try await database.query(fill)
             _ = try await database.query("DELETE FROM outbox.ready")
             _ = try await database.query("VACUUM outbox.ready")
@@ -204,7 +209,9 @@ import Testing
             let found = try await session.run(["SELECT lane FROM outbox.lanes_v1('{0,0}', '{5:a,5:d}')"])
             #expect(try found[0].map { try $0.decode(String.self, at: 0) } == ["5:c"])
             let read = try await session.run(
-                ["SELECT sum(idx_tup_fetch)::int FROM pg_stat_xact_user_tables WHERE schemaname = 'outbox' AND relname LIKE 'ready%'"])
+                [
+                    "SELECT sum(idx_tup_fetch)::int FROM pg_stat_xact_user_tables WHERE schemaname = 'outbox' AND relname LIKE 'ready%'"
+                ])
             #expect(try read[0][0].decode(Int.self, at: 0) < 10)
             await session.close()
         }
@@ -224,7 +231,8 @@ import Testing
                 ],
             ]
             let forbidden = [
-                "SELECT * FROM outbox.ready", "INSERT INTO outbox.later (run_at) VALUES (now())", "DELETE FROM outbox.dead",
+                "SELECT * FROM outbox.ready", "INSERT INTO outbox.later (run_at) VALUES (now())",
+                "DELETE FROM outbox.dead",
                 "TRUNCATE outbox.ready_0", "SELECT outbox.check_task('a', '', NULL, '')", "CREATE TABLE outbox.mine ()",
             ]
             for role in allowed.keys {
@@ -236,11 +244,14 @@ import Testing
                     }
                 }
                 for text in forbidden {
-                    #expect(try await state(of: text, as: "outbox_\(suffix)_\(role)", database) == .insufficientPrivilege, "\(role): \(text)")
+                    #expect(
+                        try await state(of: text, as: "outbox_\(suffix)_\(role)", database) == .insufficientPrivilege,
+                        "\(role): \(text)")
                 }
             }
             try await run(
-                allowed.keys.map { "DROP OWNED BY outbox_\(suffix)_\($0); DROP ROLE outbox_\(suffix)_\($0);" }.joined(), database)
+                allowed.keys.map { "DROP OWNED BY outbox_\(suffix)_\($0); DROP ROLE outbox_\(suffix)_\($0);" }.joined(),
+                database)
         }
     }
 
@@ -276,5 +287,7 @@ func expectGolden(_ name: String, _ text: String, sourceLocation: SourceLocation
         try text.write(toFile: path, atomically: true, encoding: .utf8)
     }
     let recorded = try String(contentsOfFile: path, encoding: .utf8)
-    #expect(text == recorded, "differs from Golden/\(name); OUTBOX_RECORD=1 records it anew", sourceLocation: sourceLocation)
+    #expect(
+        text == recorded, "differs from Golden/\(name); OUTBOX_RECORD=1 records it anew", sourceLocation: sourceLocation
+    )
 }

@@ -96,7 +96,8 @@ import Testing
             let seen = Recorder<String>()
             try await withRelay(database, [Handler(kind: "mine") { _, _ in seen.record("handler") }]) { _ in
                 try await database.transaction { transaction in
-                    try await transaction.enqueue(kind: "mine", payload: [], options: EnqueueOptions(endpoint: "elsewhere"))
+                    try await transaction.enqueue(
+                        kind: "mine", payload: [], options: EnqueueOptions(endpoint: "elsewhere"))
                     try await transaction.enqueue(kind: "mine", payload: [])
                 }
                 await seen.wait(for: 1)
@@ -112,9 +113,12 @@ import Testing
             let seen = Recorder<String>()
             try await database.transaction { transaction in
                 try await transaction.enqueue(
-                    kind: "k", payload: Array("delayed".utf8), options: EnqueueOptions(priority: 0, start: .after(.milliseconds(300))))
-                try await transaction.enqueue(kind: "k", payload: Array("last".utf8), options: EnqueueOptions(priority: 9))
-                try await transaction.enqueue(kind: "k", payload: Array("first".utf8), options: EnqueueOptions(priority: 0))
+                    kind: "k", payload: Array("delayed".utf8),
+                    options: EnqueueOptions(priority: 0, start: .after(.milliseconds(300))))
+                try await transaction.enqueue(
+                    kind: "k", payload: Array("last".utf8), options: EnqueueOptions(priority: 9))
+                try await transaction.enqueue(
+                    kind: "k", payload: Array("first".utf8), options: EnqueueOptions(priority: 0))
                 try await transaction.enqueue(kind: "k", payload: Array("middle".utf8))
                 try await transaction.enqueue(
                     kind: "k", payload: Array("far".utf8), options: EnqueueOptions(start: .after(.seconds(3600))))
@@ -171,13 +175,15 @@ import Testing
     @Test func twoHandlersForOneKindAreRefused() throws {
         let configuration = try DatabaseConfiguration(url: "postgresql://localhost/nowhere")
         #expect(throws: RelayError.self) {
-            _ = try Relay(database: configuration, handlers: [Handler(kind: "k") { _, _ in }, Handler(kind: "k") { _, _ in }])
+            _ = try Relay(
+                database: configuration, handlers: [Handler(kind: "k") { _, _ in }, Handler(kind: "k") { _, _ in }])
         }
         #expect(throws: RelayError.self) { _ = try Relay(database: configuration, handlers: []) }
         var outOfBounds = RelayConfiguration()
         outOfBounds.lease = .milliseconds(10)
         #expect(throws: RelayError.self) {
-            _ = try Relay(database: configuration, handlers: [Handler(kind: "k") { _, _ in }], configuration: outOfBounds)
+            _ = try Relay(
+                database: configuration, handlers: [Handler(kind: "k") { _, _ in }], configuration: outOfBounds)
         }
     }
 
@@ -186,12 +192,17 @@ import Testing
             let seen = Recorder<Int>()
             try await database.transaction { transaction in
                 try await transaction.enqueue(Charge(order: 1))
-                try await transaction.enqueue(Charge(order: 2), options: EnqueueOptions(expiresAt: Date(timeIntervalSince1970: 9_224_000_000_000)))
+                try await transaction.enqueue(
+                    Charge(order: 2), options: EnqueueOptions(expiresAt: Date(timeIntervalSince1970: 9_224_000_000_000))
+                )
                 try await transaction.enqueue(Charge(order: 3))
             }
             // enqueue refuses it; should it come to be there all the same, it must not stop the others
-            _ = try await database.query("UPDATE outbox.ready SET expires_at = 'infinity' WHERE payload = '{\"order\":1}'")
-            try await withRelay(database, [Handler(Charge.self) { task, _ in seen.record(task.order) }]) { _ in await seen.wait(for: 3) }
+            _ = try await database.query(
+                "UPDATE outbox.ready SET expires_at = 'infinity' WHERE payload = '{\"order\":1}'")
+            try await withRelay(database, [Handler(Charge.self) { task, _ in seen.record(task.order) }]) { _ in
+                await seen.wait(for: 3)
+            }
             #expect(Set(seen.values) == [1, 2, 3])
         }
     }

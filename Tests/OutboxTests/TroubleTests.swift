@@ -4,8 +4,9 @@
 import Outbox
 import OutboxRelay
 import OutboxTesting
-@testable import PostgresClient
 import Testing
+
+@testable import PostgresClient
 
 /// A database that goes away, comes back, or ends sessions.
 @Suite(.enabled(if: ThrowAwayPostgres.isOwn, "needs a cluster of its own, and OUTBOX_DATABASE_URL is set"))
@@ -52,7 +53,9 @@ struct TroubleTests {
                 for round in 0..<5 {
                     try await database.transaction { transaction in
                         _ = try await transaction.enqueue(
-                            batch: try (0..<20).map { (RelayTests.Charge.kind, try RelayTests.Charge(order: round * 20 + $0).payload()) })
+                            batch: try (0..<20).map {
+                                (RelayTests.Charge.kind, try RelayTests.Charge(order: round * 20 + $0).payload())
+                            })
                     }
                     _ = try await database.query(
                         """

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
-@testable import PostgresClient
 import Testing
+
+@testable import PostgresClient
 
 @Suite("Connection strings")
 struct ConfigurationTests {
@@ -43,9 +44,10 @@ struct ConfigurationTests {
 
     @Test func hostsAreTakenApart() throws {
         let hosts = try ServerHost.list(try DatabaseConfiguration(url: "postgresql://a:1,b:2,[::1]:3/x"))
-        #expect(hosts == [
-            ServerHost(host: "a", port: "1"), ServerHost(host: "b", port: "2"), ServerHost(host: "::1", port: "3"),
-        ])
+        #expect(
+            hosts == [
+                ServerHost(host: "a", port: "1"), ServerHost(host: "b", port: "2"), ServerHost(host: "::1", port: "3"),
+            ])
         let mixed = try ServerHost.list(try DatabaseConfiguration(url: "host=a,/run/pg hostaddr=10.0.0.1, port=5"))
         #expect(mixed.map(\.needsResolution) == [false, false])
         #expect(mixed.map(\.port) == ["5", "5"])

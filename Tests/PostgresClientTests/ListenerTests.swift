@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
-@testable import PostgresClient
 import Testing
+
+@testable import PostgresClient
 
 @Suite("Notifications")
 struct ListenerTests {

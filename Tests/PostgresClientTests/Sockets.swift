@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
-@testable import PostgresClient
 import Synchronization
+
+@testable import PostgresClient
 
 #if canImport(Glibc)
 import Glibc

@@ -2,8 +2,9 @@
 // Copyright the Outbox project authors
 
 import OutboxTesting
-@testable import PostgresClient
 import Testing
+
+@testable import PostgresClient
 
 @Suite("Transactions")
 struct TransactionTests {

@@ -28,7 +28,8 @@ struct Bench: AsyncParsableCommand {
 
     func validate() throws {
         guard tasks > 0, runs > 0, (0...1_048_576).contains(payload), (1...10_000).contains(concurrency) else {
-            throw ValidationError("--tasks and --runs are at least 1, --payload 0 to 1048576, --concurrency 1 to 10000.")
+            throw ValidationError(
+                "--tasks and --runs are at least 1, --payload 0 to 1048576, --concurrency 1 to 10000.")
         }
     }
 
@@ -40,7 +41,8 @@ struct Bench: AsyncParsableCommand {
         bench.concurrency = concurrency
         let settings = try options.settings()
         let isJSON = output.json
-        let results = try await bench.measure(try settings.configuration(), connectionString: settings.url ?? "") { run in
+        let results = try await bench.measure(try settings.configuration(), connectionString: settings.url ?? "") {
+            run in
             guard !isJSON else { return }
             print(
                 "floor \(Int(run.floor)) tasks/s, relay \(Int(run.relay)) tasks/s, ratio \(rounded(run.ratio)), "
@@ -58,7 +60,8 @@ struct Bench: AsyncParsableCommand {
             }
         } else {
             print(
-                "median of \(runs): ratio \(rounded(ratios.median)) (\(rounded(ratios.min() ?? .nan)) to \(rounded(ratios.max() ?? .nan)))")
+                "median of \(runs): ratio \(rounded(ratios.median)) (\(rounded(ratios.min() ?? .nan)) to \(rounded(ratios.max() ?? .nan)))"
+            )
         }
     }
 }

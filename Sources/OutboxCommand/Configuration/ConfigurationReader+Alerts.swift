@@ -8,7 +8,8 @@ internal import Yams
 /// The part `alerts`.
 extension ConfigurationReader {
     mutating func alerts(in root: Section, _ relay: inout RelayConfiguration) -> [Configuration.AlertTarget] {
-        let section = section("alerts", in: root, known: ["group_wait", "group_interval", "unhandled_after", "channels"])
+        let section = section(
+            "alerts", in: root, known: ["group_wait", "group_interval", "unhandled_after", "channels"])
         let day = Duration.seconds(86_400)
         relay.groupWait = duration("group_wait", in: section, default: relay.groupWait, bounds: .zero...day)
         relay.groupInterval = duration(
@@ -30,8 +31,7 @@ extension ConfigurationReader {
     }
 
     /// A mapping of a channel; its path ends with the channel's name, which stands for it in variables.
-    private mutating func channel(_ node: Node, _ line: Int, known: [String]) -> (name: String, section: Section)?
-    {
+    private mutating func channel(_ node: Node, _ line: Int, known: [String]) -> (name: String, section: Section)? {
         let path = ["alerts", "channels"]
         let unnamed = section(node, path: path, line: line, known: known)
         guard let name = text("name", in: unnamed) else {

@@ -44,7 +44,7 @@ struct Migrate: AsyncParsableCommand {
                             json.member("schema", session.schema.name)
                             json.member("version", version)
                             json.member("applied") {
-                                $0.array { json in applied.forEach { json.value($0.fileName) } }
+                                $0.array { json in for value in applied { json.value(value.fileName) } }
                             }
                         }
                     }

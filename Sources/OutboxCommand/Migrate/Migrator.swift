@@ -91,7 +91,8 @@ package struct Migrator: Sendable {
 
     /// Whatever an endpoint answers is recorded, in any language; SQL_ASCII takes every byte.
     private func checkEncoding() async throws {
-        let encoding = try await database.query(Statement("SHOW server_encoding", binds: []))[0].decode(String.self, at: 0)
+        let encoding = try await database.query(Statement("SHOW server_encoding", binds: []))[0].decode(
+            String.self, at: 0)
         guard encoding == "UTF8" || encoding == "SQL_ASCII" else {
             throw Problem(
                 .misconfigured, "the database is encoded in \(encoding), and an outbox needs UTF8",

@@ -30,8 +30,8 @@ extension Dead {
         func validate() throws { try choice.check(reason) }
 
         func run() async throws {
-            try await choice.change(choice.filter.filter(reason: reason), options, output, ("replay", "replayed"))
-            { store, numbers in
+            try await choice.change(choice.filter.filter(reason: reason), options, output, ("replay", "replayed")) {
+                store, numbers in
                 try await store.replay(numbers, who: choice.person, note: note)
             }
         }
@@ -118,8 +118,8 @@ struct ChoiceOptions: ParsableArguments {
             printJSON { json in
                 json.object { json in
                     json.member("dry_run", dryRun)
-                    json.member(verb.past) { $0.array { json in done.forEach { json.value($0) } } }
-                    json.member("not_open") { $0.array { json in missed.forEach { json.value($0) } } }
+                    json.member(verb.past) { $0.array { json in for value in done { json.value(value) } } }
+                    json.member("not_open") { $0.array { json in for value in missed { json.value(value) } } }
                 }
             }
         } else if !chosen.isEmpty {

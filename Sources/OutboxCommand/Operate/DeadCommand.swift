@@ -55,7 +55,7 @@ struct Dead: AsyncParsableCommand {
             let letters = found.prefix(limit)
             if output.json {
                 return printJSON { json in
-                    json.array { json in letters.forEach { letter in json.object { letter.write(to: &$0) } } }
+                    json.array { json in for letter in letters { json.object { letter.write(to: &$0) } } }
                 }
             }
             guard !letters.isEmpty else { return say(all ? "no dead letters" : "no open dead letters") }
@@ -117,7 +117,7 @@ struct Dead: AsyncParsableCommand {
                         letter.write(to: &json)
                         json.member("attempts") { json in
                             json.array { json in
-                                attempts.forEach { attempt in json.object { attempt.write(to: &$0) } }
+                                for attempt in attempts { json.object { attempt.write(to: &$0) } }
                             }
                         }
                         payload.write(bytes, to: &json)

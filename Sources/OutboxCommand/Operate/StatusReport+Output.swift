@@ -96,10 +96,10 @@ extension StatusReport {
                             json.member("version", relay.version)
                             json.member("kinds") { json in
                                 guard let kinds = relay.kinds else { return json.null() }
-                                json.array { json in kinds.forEach { json.value($0) } }
+                                json.array { json in for value in kinds { json.value(value) } }
                             }
                             json.member("channels") {
-                                $0.array { json in relay.channels.forEach { json.value($0) } }
+                                $0.array { json in for value in relay.channels { json.value(value) } }
                             }
                             json.member("started_at", relay.startedAt.rfc3339)
                             json.member("seen_seconds_ago", relay.seen.inSeconds)

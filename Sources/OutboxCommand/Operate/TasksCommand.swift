@@ -57,7 +57,7 @@ struct Tasks: AsyncParsableCommand {
             }
             if output.json {
                 return printJSON { json in
-                    json.array { json in found.forEach { task in json.object { task.write(to: &$0) } } }
+                    json.array { json in for task in found { json.object { task.write(to: &$0) } } }
                 }
             }
             guard !found.isEmpty else { return say("no tasks") }
@@ -103,7 +103,7 @@ struct Tasks: AsyncParsableCommand {
                         task.write(to: &json)
                         json.member("attempts") { json in
                             json.array { json in
-                                attempts.forEach { attempt in json.object { attempt.write(to: &$0) } }
+                                for attempt in attempts { json.object { attempt.write(to: &$0) } }
                             }
                         }
                         payload.write(bytes, to: &json)

@@ -53,9 +53,10 @@ extension Engine {
         let polls = total > 0 ? expectsMore || now >= nextPoll : promotes
         guard polls || sweeps else { return nil }
         return Round(
-            asks: asks(total: total, sweeps: sweeps, at: now) + suspects.map {
-                Round.Ask(lane: $0, floor: 0, limit: 0, ceiling: .max)
-            },
+            asks: asks(total: total, sweeps: sweeps, at: now)
+                + suspects.map {
+                    Round.Ask(lane: $0, floor: 0, limit: 0, ceiling: .max)
+                },
             total: total,
             discover: sweeps || now >= nextDiscovery,
             promote: promotes || sweeps ? (now >= nextFullPromotion ? .all : .recent) : nil,
@@ -108,7 +109,8 @@ extension Engine {
         for claimed in answer.claimed { begin(claimed, leasedAt: sentAt, at: now, &commands) }
     }
 
-    private mutating func noteNews(_ news: Answer.News, of round: Round, at now: Duration, _ commands: inout [Command]) {
+    private mutating func noteNews(_ news: Answer.News, of round: Round, at now: Duration, _ commands: inout [Command])
+    {
         if let slot = currentSlot, slot != news.currentSlot {
             // what is enqueued from now on is in the next leaf: ask it without waiting for a discovery
             for key in lanes.keys where key.slot == slot && !key.runsAlone {
@@ -120,7 +122,9 @@ extension Engine {
         for key in news.found where lanes[key] == nil { lanes[key] = Lane(now: now) }
         // upkeep takes at most a hundredth of the time, a promotion, which moves tasks that are due, a twentieth
         let shortest = settings.poll.upperBound * 0.8
-        if round.discover { nextDiscovery = now + discoveryPace.pause(after: news.took.discovery * 100, atLeast: shortest) }
+        if round.discover {
+            nextDiscovery = now + discoveryPace.pause(after: news.took.discovery * 100, atLeast: shortest)
+        }
         if round.rescue {
             nextSweep = now + jittered(rescuePace.pause(after: news.took.rescue * 100, atLeast: settings.sweepInterval))
         }
@@ -168,7 +172,8 @@ extension Engine {
         lanes = lanes.filter { $0.key.runsAlone || now - $0.value.lastYield < Self.laneMemory }
         guard round.total > 0 else { return }
         expectsMore = !answer.claimed.isEmpty && (isFull || reachedLimit)
-        pollInterval = answer.claimed.isEmpty
+        pollInterval =
+            answer.claimed.isEmpty
             ? min(pollInterval * 2, settings.poll.upperBound) : settings.poll.lowerBound
         // A claim that finds nothing is quick, unless it walks what others are to run: then a fifth of the time is enough.
         let wish = answer.claimed.isEmpty ? min((now - sentAt) * 4, Self.longestPoll) : .zero

@@ -21,7 +21,8 @@ extension Engine {
         guard stopAt == nil, !isTaken else { return move(task, to: .ready, kind: kind) }
         if let expiresIn = task.expiresIn, expiresIn <= .zero {
             return move(
-                task, to: .dead(.expired), because: Failure(type: "expired", message: "it was not done before it expired"),
+                task, to: .dead(.expired),
+                because: Failure(type: "expired", message: "it was not done before it expired"),
                 kind: kind
             )
         }
@@ -64,7 +65,9 @@ extension Engine {
         case .retry(let failure, let after, let charged):
             fail(task, failure, after: after, charged: charged, at: now)
         case .rejected(let failure):
-            move(task.claimed, to: .dead(.rejected), because: failure, charged: true, kind: task.kind, took: now - task.startedAt)
+            move(
+                task.claimed, to: .dead(.rejected), because: failure, charged: true, kind: task.kind,
+                took: now - task.startedAt)
         case .released:
             switch task.cancelled?.reason {
             case .leaseLost: commands.append(.forget(seq: seq))  // another attempt has it, or will have it
@@ -107,7 +110,8 @@ extension Engine {
     mutating func giveBack(_ task: Running, at now: Duration) {
         if kinds.policy(task.kind).acknowledgesEarly {
             let failure = Failure(
-                type: "interrupted", message: "the relay stopped before the run came to its end, and the kind is never run twice"
+                type: "interrupted",
+                message: "the relay stopped before the run came to its end, and the kind is never run twice"
             )
             move(task.claimed, to: .dead(.interrupted), because: failure, kind: task.kind, took: now - task.startedAt)
         } else {

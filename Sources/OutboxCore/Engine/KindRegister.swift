@@ -20,7 +20,9 @@ struct KindRegister: Sendable {
     init(settings: Engine.Settings) {
         otherKinds = settings.otherKinds
         endpoints = settings.endpoints
-        for (name, policy) in settings.kinds.sorted(by: { $0.key < $1.key }) { add(Key(kind: name, endpoint: nil), policy) }
+        for (name, policy) in settings.kinds.sorted(by: { $0.key < $1.key }) {
+            add(Key(kind: name, endpoint: nil), policy)
+        }
     }
 
     @discardableResult
@@ -44,7 +46,9 @@ struct KindRegister: Sendable {
 
     func policy(_ number: Int) -> KindPolicy { policies[number] }
 
-    mutating func count(_ number: Int, _ outcome: WritableKeyPath<Tally, Int>) { tallies[number][keyPath: outcome] += 1 }
+    mutating func count(_ number: Int, _ outcome: WritableKeyPath<Tally, Int>) {
+        tallies[number][keyPath: outcome] += 1
+    }
 
     mutating func countSucceeded(_ number: Int) { tallies[number].succeeded += 1 }
 

@@ -35,7 +35,8 @@ package struct Claimed: Sendable {
     package var expiresIn: Duration?
 
     package init(
-        hold: Hold, kind: String, endpoint: String? = nil, charged: Int = 0, crashed: Int = 0, acknowledged: Bool = false,
+        hold: Hold, kind: String, endpoint: String? = nil, charged: Int = 0, crashed: Int = 0,
+        acknowledged: Bool = false,
         maxAttempts: Int? = nil, age: Duration = .zero, expiresIn: Duration? = nil
     ) {
         self.hold = hold

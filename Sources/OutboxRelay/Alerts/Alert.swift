@@ -59,7 +59,8 @@ public struct Alert: Hashable, Sendable {
     public init(
         incident: Int64, dedupKey: String, subject: Subject = .deadLetter, event: Event, kind: String,
         endpoint: String? = nil, errorType: String,
-        message: String, responseExcerpt: String? = nil, count: Int, newSinceLast: Int, openedAt: Int64, lastAt: Int64, sampleTaskID: TaskID? = nil,
+        message: String, responseExcerpt: String? = nil, count: Int, newSinceLast: Int, openedAt: Int64, lastAt: Int64,
+        sampleTaskID: TaskID? = nil,
         relay: String
     ) {
         self.incident = incident

@@ -4,9 +4,9 @@
 import Synchronization
 
 #if canImport(Darwin)
-    import Darwin
+import Darwin
 #else
-    import Glibc
+import Glibc
 #endif
 
 /// Keeps one child from inheriting the pipes that are being made for another.

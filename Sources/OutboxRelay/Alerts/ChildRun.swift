@@ -4,9 +4,9 @@
 import Synchronization
 
 #if canImport(Darwin)
-    import Darwin
+import Darwin
 #else
-    import Glibc
+import Glibc
 #endif
 
 /// One run of a program from its start to its end, waited for on a thread that may block.

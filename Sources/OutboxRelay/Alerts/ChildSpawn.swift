@@ -2,9 +2,9 @@
 // Copyright the Outbox project authors
 
 #if canImport(Darwin)
-    import Darwin
+import Darwin
 #else
-    import Glibc
+import Glibc
 #endif
 
 /// Why a program was not started, as an `errno`.
@@ -16,11 +16,11 @@ struct SpawnFailure: Error {
 /// pipes' ends as its standard streams. The relay's other descriptors are marked close-on-exec where they are made.
 func spawn(_ command: [String], environment: [String: String], pipes: ChildPipes) -> Result<pid_t, SpawnFailure> {
     #if canImport(Darwin)
-        var actions: posix_spawn_file_actions_t?
-        var attributes: posix_spawnattr_t?
+    var actions: posix_spawn_file_actions_t?
+    var attributes: posix_spawnattr_t?
     #else
-        var actions = posix_spawn_file_actions_t()
-        var attributes = posix_spawnattr_t()
+    var actions = posix_spawn_file_actions_t()
+    var attributes = posix_spawnattr_t()
     #endif
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
@@ -32,7 +32,7 @@ func spawn(_ command: [String], environment: [String: String], pipes: ChildPipes
     defer { posix_spawnattr_destroy(&attributes) }
     var flags = CInt(POSIX_SPAWN_SETPGROUP) | CInt(POSIX_SPAWN_SETSIGMASK) | CInt(POSIX_SPAWN_SETSIGDEF)
     #if canImport(Darwin)
-        flags |= CInt(POSIX_SPAWN_CLOEXEC_DEFAULT)
+    flags |= CInt(POSIX_SPAWN_CLOEXEC_DEFAULT)
     #endif
     posix_spawnattr_setflags(&attributes, Int16(flags))
     posix_spawnattr_setpgroup(&attributes, 0)

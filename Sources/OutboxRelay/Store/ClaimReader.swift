@@ -12,7 +12,8 @@ struct ClaimReader {
     /// The columns of `claim_v1`, in their order.
     private enum Column: Int {
         case slot, lane, seq, id, kind, attempt, charged, crashed, acknowledged, maxAttempts, idempotencyKey, endpoint,
-            contentType, headers, age, expiresIn, payload, currentSlot, promoted, rescued, alertDue, took, foundSlots, foundLanes
+            contentType, headers, age, expiresIn, payload, currentSlot, promoted, rescued, alertDue, took, foundSlots,
+            foundLanes
     }
 
     struct Claims {
@@ -50,7 +51,8 @@ struct ClaimReader {
         let attempt = try result.int32(row: number, column: Column.attempt.rawValue)
         let kind = try result.string(row: number, column: Column.kind.rawValue)
         var claimed = Claimed(
-            hold: Hold(lane: lane, seq: try result.int64(row: number, column: Column.seq.rawValue), attempt: attempt, id: id),
+            hold: Hold(
+                lane: lane, seq: try result.int64(row: number, column: Column.seq.rawValue), attempt: attempt, id: id),
             kind: kind,
             endpoint: try text(number, .endpoint),
             charged: Int(try result.int32(row: number, column: Column.charged.rawValue)),
@@ -65,7 +67,8 @@ struct ClaimReader {
             claimed.expiresIn = .microseconds(try result.int64(row: number, column: Column.expiresIn.rawValue))
         }
         let task = ClaimedTask(
-            id: id, kind: kind, idempotencyKey: try text(number, .idempotencyKey) ?? id.description, attempt: Int(attempt),
+            id: id, kind: kind, idempotencyKey: try text(number, .idempotencyKey) ?? id.description,
+            attempt: Int(attempt),
             headers: isNull(number, .headers) ? [] : try headers(row),
             contentType: try text(number, .contentType) ?? "application/json",
             payload: try result.byteArray(row: number, column: Column.payload.rawValue)

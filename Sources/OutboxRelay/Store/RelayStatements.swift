@@ -13,7 +13,8 @@ extension RelayStore {
     }
 
     func renewal(of holds: [Hold]) -> Statement {
-        Statement("SELECT \(schema.quoted).renew_v1($1, $2, $3, $4, $5, $6)", binds: Self.binds(of: holds) + [lease.bind])
+        Statement(
+            "SELECT \(schema.quoted).renew_v1($1, $2, $3, $4, $5, $6)", binds: Self.binds(of: holds) + [lease.bind])
     }
 
     private static func binds(of holds: [Hold]) -> [Bind] {
@@ -45,7 +46,8 @@ extension RelayStore {
         var json = JSONWriter()
         json.array { json in for move in moves { json.object { Self.write(move, to: &$0) } } }
         return Statement(
-            "SELECT \(schema.quoted).fail_v1($1::jsonb, $2, $3)", binds: [json.text.bind, channels.bind, groupWait.bind])
+            "SELECT \(schema.quoted).fail_v1($1::jsonb, $2, $3)",
+            binds: [json.text.bind, channels.bind, groupWait.bind])
     }
 
     private static func write(_ move: Move, to json: inout JSONWriter) {

@@ -104,7 +104,8 @@ struct RelayStore: Sendable {
     private func sendSettlementsOneByOne(_ exchange: Exchange, after error: PostgresError) async -> Result {
         logger.error("settlements were refused; sending them one by one", metadata: ["error": "\(error)"])
         var answer = Answer()
-        let statements = exchange.succeeded.map { (seq: $0.seq, statement: settle([$0])) }
+        let statements =
+            exchange.succeeded.map { (seq: $0.seq, statement: settle([$0])) }
             + exchange.failed.map { (seq: $0.hold.seq, statement: fail([$0])) }
         for (seq, statement) in statements {
             do {
@@ -145,8 +146,10 @@ struct RelayStore: Sendable {
     /// Kinds, and endpoints that producers named, whose tasks wait although no relay can run them: an incident is open
     /// for each.
     func findUnhandled(after delay: Duration) async throws -> [(kind: String, endpoint: String?)] {
-        try await callUpkeep("SELECT kind, endpoint FROM \(schema.quoted).unhandled_v1($1, $2, $3)", delay, channels, groupWait)
-            .map { (kind: try $0.decode(String.self, at: 0), endpoint: try $0.decode(String?.self, at: 1)) }
+        try await callUpkeep(
+            "SELECT kind, endpoint FROM \(schema.quoted).unhandled_v1($1, $2, $3)", delay, channels, groupWait
+        )
+        .map { (kind: try $0.decode(String.self, at: 0), endpoint: try $0.decode(String?.self, at: 1)) }
     }
 
     /// Gives the space of drained leaves back.
