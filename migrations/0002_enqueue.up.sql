@@ -264,9 +264,13 @@ CREATE FUNCTION cancel(id uuid) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINE
 DECLARE
     gone int;
 BEGIN
-    WITH a AS (DELETE FROM ready WHERE id = cancel.id AND relay IS NULL RETURNING 1),
-         b AS (DELETE FROM later WHERE id = cancel.id RETURNING 1)
-    SELECT count(*) INTO gone FROM (SELECT FROM a UNION ALL SELECT FROM b) x;
+    -- twice: a task that is promoted between the looks at the two tables is in the other one the second time
+    FOR look IN 1..2 LOOP
+        WITH a AS (DELETE FROM ready WHERE id = cancel.id AND relay IS NULL RETURNING 1),
+             b AS (DELETE FROM later WHERE id = cancel.id RETURNING 1)
+        SELECT count(*) INTO gone FROM (SELECT FROM a UNION ALL SELECT FROM b) x;
+        EXIT WHEN gone > 0;
+    END LOOP;
     IF gone > 0 THEN
         DELETE FROM attempts WHERE task = cancel.id AND NOT EXISTS (SELECT FROM dead WHERE id = cancel.id);
     END IF;

@@ -49,6 +49,9 @@ public struct TaskContext: Sendable {
     ///         try await context.complete(in: transaction)
     ///     }
     ///
+    /// The transaction has to be READ COMMITTED, Postgres's default: in a stricter one a renewal of the lease since its
+    /// snapshot makes this fail.
+    ///
     /// - Throws: ``PostgresError`` with SQLSTATE `OB001` if the lease is lost: let the transaction roll back.
     public func complete(in transaction: Transaction) async throws {
         let hadCompleted = state.hasCompleted
