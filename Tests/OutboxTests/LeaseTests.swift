@@ -23,6 +23,21 @@ import Testing
             """)
     }
 
+    /// Waits until the lease of the only running task has been renewed so many times, each at a third of it.
+    private func renewals(_ database: Database, _ count: Int) async throws {
+        var ends: Set<String> = []
+        try await eventually {
+            let rows = try await database.query("SELECT lease_until::text FROM outbox.ready WHERE relay IS NOT NULL")
+            for row in rows { ends.insert(try row.decode(String.self, at: 0)) }
+            return ends.count > count
+        }
+    }
+
+    /// How many transactions have failed in the test's database.
+    private func rollbacks(_ database: Database) async throws -> Int {
+        try await database.count("SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()")
+    }
+
     @Test func aVanishedRelaysTasksAreRescuedAloneWithTheCrashCounted() async throws {
         try await withOutbox { database in
             try await enqueue(database, 3)
@@ -177,8 +192,8 @@ import Testing
                 try await withRelay(database, [handler]) { _ in
                     try await enqueue(database)
                     await seen.wait(for: 1)
-                    // three leases of one second, during which another relay would take it if it were not renewed
-                    _ = try await database.query("SELECT pg_sleep(3)")
+                    // more than three leases, during which another relay would take it if it were not renewed
+                    try await renewals(database, 12)
                     gate.open()
                     try await eventually { try await database.tasksLeft() == 0 }
                 }
@@ -343,7 +358,7 @@ import Testing
             try await enqueue(database)
             try await withRelay(database, [handler]) { _ in
                 await seen.wait(for: 1)
-                _ = try await database.query("SELECT pg_sleep(2)")
+                try await renewals(database, 6)
                 gate.open()
                 try await eventually { try await database.tasksLeft() == 0 }
                 try await holder.run(["ROLLBACK"])
@@ -401,8 +416,9 @@ import Testing
             try await withRelay(database, [handler], configuration: configuration) { _ in
                 await seen.wait(for: 1)
                 _ = try await database.query("ALTER FUNCTION outbox.settle_v1 RENAME TO settle_v0")
+                let before = try await rollbacks(database)
                 gate.open()
-                _ = try await database.query("SELECT pg_sleep(0.5)")
+                try await eventually { try await rollbacks(database) > before }
                 _ = try await database.query("ALTER FUNCTION outbox.settle_v0 RENAME TO settle_v1")
                 try await eventually { try await database.tasksLeft() == 0 }
             }
