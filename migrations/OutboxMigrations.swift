@@ -13,8 +13,10 @@ public struct Migration: Sendable, Equatable {
     public static let all: [Migration] = [
         Migration(1, "tables", PackageResources._001_tables_up_sql, PackageResources._001_tables_down_sql),
         Migration(2, "enqueue", PackageResources._002_enqueue_up_sql, PackageResources._002_enqueue_down_sql),
-        Migration(3, "relay", PackageResources._003_relay_up_sql, PackageResources._003_relay_down_sql),
-        Migration(4, "operate", PackageResources._004_operate_up_sql, PackageResources._004_operate_down_sql),
+        Migration(3, "claim", PackageResources._003_claim_up_sql, PackageResources._003_claim_down_sql),
+        Migration(4, "settle", PackageResources._004_settle_up_sql, PackageResources._004_settle_down_sql),
+        Migration(5, "upkeep", PackageResources._005_upkeep_up_sql, PackageResources._005_upkeep_down_sql),
+        Migration(6, "operate", PackageResources._006_operate_up_sql, PackageResources._006_operate_down_sql),
     ]
 
     private init(_ version: Int, _ name: String, _ up: [UInt8], _ down: [UInt8]) {

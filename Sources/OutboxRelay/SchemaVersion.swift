@@ -5,7 +5,7 @@ package import Outbox
 
 /// Which versions of the schema a relay knows.
 package enum SchemaVersion {
-    package static let known = 4...4
+    package static let known = 6...6
 
     /// - Throws: ``RelayError/Code/unknownSchema``, with the command to run.
     package static func check(_ version: Int?, schema: Schema) throws(RelayError) {

@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Copyright the Outbox project authors
 --
--- 0004 operate, up: what people see and do: the view of tasks, replay, discard, status.
+-- 0006 operate, up: what people see and do: the view of tasks, replay, discard, status.
 --   Locks    none on tables. A transaction-level advisory lock keeps two migrations apart.
 --   Time     below a second.
---   Undo     0004_operate.down.sql
---   Run it   psql -v ON_ERROR_STOP=1 -f 0004_operate.up.sql      or      outbox migrate
+--   Undo     0006_operate.down.sql
+--   Run it   psql -v ON_ERROR_STOP=1 -f 0006_operate.up.sql      or      outbox migrate
 --
 -- Another schema name: replace it in the line marked (schema), or run `outbox migrate --schema NAME`.
 
@@ -16,12 +16,12 @@ SET LOCAL lock_timeout = '5s';
 SELECT pg_advisory_xact_lock(7239417205116);   -- the same number in every migration and in `outbox migrate`
 DO $$
 BEGIN
-    IF (SELECT max(version) FROM schema_version) IS DISTINCT FROM 3 THEN
-        RAISE EXCEPTION 'migration 0004 follows 0003, and this schema is at %', (SELECT max(version) FROM schema_version)
+    IF (SELECT max(version) FROM schema_version) IS DISTINCT FROM 5 THEN
+        RAISE EXCEPTION 'migration 0006 follows 0005, and this schema is at %', (SELECT max(version) FROM schema_version)
             USING HINT = 'apply the migrations in the order of their numbers; see the table schema_version';
     END IF;
 END $$;
-INSERT INTO schema_version (version, name) VALUES (4, 'operate');
+INSERT INTO schema_version (version, name) VALUES (6, 'operate');
 
 -- A payload as text, or null where its bytes are not UTF-8.
 CREATE FUNCTION payload_text(payload bytea) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$

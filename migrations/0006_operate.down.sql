@@ -1,10 +1,10 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Copyright the Outbox project authors
 --
--- 0004 operate, down: removes the views and functions for people; tasks and dead letters stay.
+-- 0006 operate, down: removes the views and functions for people; tasks and dead letters stay.
 --   Locks    ACCESS EXCLUSIVE on the views.
 --   Time     below a second.
---   Run it   psql -v ON_ERROR_STOP=1 -f 0004_operate.down.sql      or      outbox migrate down
+--   Run it   psql -v ON_ERROR_STOP=1 -f 0006_operate.down.sql      or      outbox migrate down
 --
 -- Another schema name: replace it in the line marked (schema), or run `outbox migrate down --schema NAME`.
 
@@ -15,8 +15,8 @@ SET LOCAL lock_timeout = '5s';
 SELECT pg_advisory_xact_lock(7239417205116);   -- the same number in every migration and in `outbox migrate`
 DO $$
 BEGIN
-    IF (SELECT max(version) FROM schema_version) IS DISTINCT FROM 4 THEN
-        RAISE EXCEPTION 'the latest migration is %, not 0004', (SELECT max(version) FROM schema_version)
+    IF (SELECT max(version) FROM schema_version) IS DISTINCT FROM 6 THEN
+        RAISE EXCEPTION 'the latest migration is %, not 0006', (SELECT max(version) FROM schema_version)
             USING HINT = 'undo migrations in the opposite order of their numbers; see the table schema_version';
     END IF;
 END $$;
@@ -34,6 +34,6 @@ BEGIN
     END LOOP;
 END $$;
 
-DELETE FROM schema_version WHERE version = 4;
+DELETE FROM schema_version WHERE version = 6;
 
 COMMIT;

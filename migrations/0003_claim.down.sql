@@ -1,10 +1,10 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Copyright the Outbox project authors
 --
--- 0003 relay, down: removes the functions of relays; stop the relays first. Tasks stay.
+-- 0003 claim, down: removes the claim; stop the relays first. Tasks stay.
 --   Locks    none on tables.
 --   Time     below a second.
---   Run it   psql -v ON_ERROR_STOP=1 -f 0003_relay.down.sql      or      outbox migrate down
+--   Run it   psql -v ON_ERROR_STOP=1 -f 0003_claim.down.sql      or      outbox migrate down
 --
 -- Another schema name: replace it in the line marked (schema), or run `outbox migrate down --schema NAME`.
 
@@ -27,7 +27,7 @@ DECLARE
     f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p
-             WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = ANY ('{lanes_v1,promote_v1,rescue_v1,claim_v1,renew_v1,settle_v1,complete_v1,fail_v1,claim_alerts_v1,settle_alert_v1,heartbeat_v1,unhandled_v1,trim_v1}') LOOP
+             WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = ANY ('{lanes_v1,promote_v1,rescue_v1,claim_v1,renew_v1}') LOOP
         EXECUTE 'DROP FUNCTION ' || f;
     END LOOP;
 END $$;
