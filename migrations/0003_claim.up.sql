@@ -94,7 +94,8 @@ END $$;
 -- nothing to rescue.
 -- A lease that ends more than a day from now was written before the clock was set back: it is taken for expired.
 -- held, if not null, has every seq that the caller, me, knows that it holds: what else it holds by the table was claimed
--- for it by a statement whose reply was lost, was never run, and is no crash.
+-- for it by a statement whose reply was lost, and is no crash. It may also be one that it ran and had to let go of, so a
+-- task that was acknowledged stays so: it must not run twice.
 CREATE FUNCTION rescue_v1(
     me uuid, held bigint[], kinds text[], endpoints text[], isolate text[], slots smallint[], lanes text[], ceilings bigint[], most int
 ) RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
@@ -124,9 +125,8 @@ BEGIN
     )
     INSERT INTO ready (slot, enqueued_at, attempt, charged, crashed, acknowledged, id, max_attempts, replays, due_at,
                        expires_at, lane, kind, idempotency_key, endpoint, content_type, headers, payload)
-    SELECT slot_at(clock_timestamp()), enqueued_at, attempt, charged, crashed + (NOT unheard)::int,
-           -- a claim that nobody heard of has acknowledged nothing; an earlier one, that ended by a crash, has
-           acknowledged AND NOT (unheard AND crashed = 0), id, max_attempts, replays, due_at, expires_at,
+    SELECT slot_at(clock_timestamp()), enqueued_at, attempt, charged, crashed + (NOT unheard)::int, acknowledged, id,
+           max_attempts, replays, due_at, expires_at,
            CASE WHEN unheard OR endpoint IS NOT NULL OR lane LIKE '%:!' OR NOT coalesce(kind = ANY (isolate), true) THEN lane ELSE lane || ':!' END,
            kind, idempotency_key, endpoint, content_type, headers, payload
     FROM gone ORDER BY lane, seq;

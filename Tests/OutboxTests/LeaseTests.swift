@@ -90,12 +90,12 @@ import Testing
             func claim(early: [String], held: [Int64]?) async throws -> QueryResult {
                 try await database.query(
                     """
-                    SELECT seq, attempt, rescued FROM outbox.claim_v1(\(relay), '1 hour', NULL, '{}', \(early),
+                    SELECT seq, attempt, rescued, acknowledged FROM outbox.claim_v1(\(relay), '1 hour', NULL, '{}', \(early),
                         '{0,1,2,3}', '{5:default,5:default,5:default,5:default}', '{0,0,0,0}', '{9,9,9,9}', 9, 1000000, 9, NULL, 0,
                         '{9223372036854775807,9223372036854775807,9223372036854775807,9223372036854775807}', NULL, NULL, \(held))
                     """)
             }
-            let first = try await claim(early: ["k"], held: nil)
+            let first = try await claim(early: [], held: nil)
             let seqs = try first.dropLast().map { try $0.decode(Int64.self, at: 0) }
             #expect(seqs.count == 3)
             // the relay heard of the first one alone; the others come back to it
@@ -110,6 +110,14 @@ import Testing
             // and what it is not asked about stays
             let third = try await claim(early: [], held: nil)
             #expect(try third.last?.decode(Int.self, at: 2) == 0)
+            // what was acknowledged may have run, and been let go of: it comes back with the mark, and runs no more
+            try await enqueue(database)
+            _ = try await claim(early: ["k"], held: nil)
+            let known = try await database.query("SELECT seq FROM outbox.ready WHERE NOT acknowledged")
+                .map { try $0.decode(Int64.self, at: 0) }
+            let fourth = try await claim(early: ["k"], held: known)
+            #expect(try fourth.last?.decode(Int.self, at: 2) == 1)
+            #expect(try fourth.first?.decode(Bool.self, "acknowledged") == true)
         }
     }
 

@@ -69,8 +69,8 @@ package struct Round: Sendable, Equatable {
     package var promote: Promotion?
     /// Return expired leases of the lanes asked, up to their ceilings.
     package var rescue: Bool
-    /// After a claim whose reply was lost: all that this relay knows that it holds. What else it holds by the table was
-    /// never run, and is given back without a crash.
+    /// After a claim whose reply was lost: all that this relay knows that it holds. What else it holds by the table is
+    /// given back without a crash.
     package var held: [Int64]?
     /// It claims one task that is to run alone.
     var isForSuspect = false
