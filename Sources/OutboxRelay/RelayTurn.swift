@@ -202,7 +202,10 @@ struct RelayTurn {
         await hooks.wait(atMost: loop.settings.cancellationGrace)
     }
 
+    /// Says that this relay is gone and what it has done last; not to a database that does not answer, for which the end
+    /// would wait.
     mutating func sayGoodbye() async {
+        guard failures == 0 else { return }
         do {
             try await loop.store.heartbeat(engine.takeTally(), isStopping: true)
         } catch {

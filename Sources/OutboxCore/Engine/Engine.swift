@@ -104,13 +104,7 @@ package struct Engine: Sendable {
         return next
     }
 
-    package mutating func handle(_ event: Event, at now: Duration) -> [Command] {
-        var commands: [Command] = []
-        handle(event, at: now, &commands)
-        return commands
-    }
-
-    /// The same for several events that came together, with one decision after them.
+    /// Takes in what happened, of which several things may have come together, and decides once.
     package mutating func handle(_ events: [Event], at now: Duration) -> [Command] {
         var commands: [Command] = []
         for event in events { note(event, at: now, &commands) }
@@ -118,10 +112,7 @@ package struct Engine: Sendable {
         return commands
     }
 
-    private mutating func handle(_ event: Event, at now: Duration, _ commands: inout [Command]) {
-        note(event, at: now, &commands)
-        decide(at: now, &commands)
-    }
+    package mutating func handle(_ event: Event, at now: Duration) -> [Command] { handle([event], at: now) }
 
     private mutating func note(_ event: Event, at now: Duration, _ commands: inout [Command]) {
         switch event {
@@ -134,7 +125,7 @@ package struct Engine: Sendable {
         case .renewed(let seqs): noteRenewal(Set(seqs), at: now, &commands)
         case .renewalFailed: noteRenewalFailure(at: now)
         case .finished(let seq, let outcome): noteOutcome(outcome, of: seq, at: now, &commands)
-        case .stop(let grace): stopAt = min(stopAt ?? .seconds(Int64.max / 4), now + grace)
+        case .stop(let grace): stopAt = stopAt.map { min($0, now + grace) } ?? now + grace
         }
     }
 
@@ -164,9 +155,4 @@ package struct Engine: Sendable {
 
     /// Takes a tally back that could not be delivered.
     package mutating func giveBack(_ tally: [String: Tally]) { kinds.giveBack(tally) }
-
-    /// How many tasks run, and how many wait for their settlement.
-    package var load: (running: Int, settling: Int) {
-        (running.count, pending.settlements + (exchange?.sent.settlements ?? 0))
-    }
 }
