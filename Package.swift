@@ -40,9 +40,10 @@ let package = Package(
             name: "OutboxMigrations",
             path: "migrations",
             exclude: ["README.md", "roles.sql"],
-            resources: ["0001_tables", "0002_enqueue", "0003_claim", "0004_settle", "0005_upkeep", "0006_operate"].flatMap {
-                [.embedInCode("\($0).up.sql"), .embedInCode("\($0).down.sql")]
-            },
+            resources: ["0001_tables", "0002_enqueue", "0003_claim", "0004_settle", "0005_upkeep", "0006_operate"]
+                .flatMap {
+                    [.embedInCode("\($0).up.sql"), .embedInCode("\($0).down.sql")]
+                },
             swiftSettings: strict
         ),
         .target(
