@@ -8,7 +8,7 @@ import Testing
 @testable import PostgresClient
 
 /// Dead letters are told, grouped by cause, at least once, by any relay.
-@Suite struct AlertTests {
+@Suite(.timeLimit(.minutes(2))) struct AlertTests {
     /// Remembers what it was told, and fails as often as it is asked to.
     final class Channel: AlertChannel {
         struct Down: Error {}

@@ -7,7 +7,7 @@ import OutboxRelay
 import Testing
 
 /// What becomes of tasks whose attempts fail.
-@Suite struct FailureTests {
+@Suite(.timeLimit(.minutes(2))) struct FailureTests {
     struct Declined: Error, CustomStringConvertible { var description: String { "card 4711 declined" } }
     struct Busy: Error {}
 

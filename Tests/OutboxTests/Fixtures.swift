@@ -80,14 +80,23 @@ final class Recorder<Value: Sendable>: Sendable {
         for waiter in ready { waiter.continuation.resume() }
     }
 
-    /// Waits until there are so many values.
+    /// Waits until there are so many values, or the test's time is over, which fails it.
     func wait(for count: Int) async {
-        await withCheckedContinuation { continuation in
-            let isReady = state.withLock { state in
-                if state.values.count < count { state.waiters.append((count, continuation)) }
-                return state.values.count >= count
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isReady = state.withLock { state in
+                    let isReady = state.values.count >= count || Task.isCancelled
+                    if !isReady { state.waiters.append((count, continuation)) }
+                    return isReady
+                }
+                if isReady { continuation.resume() }
             }
-            if isReady { continuation.resume() }
+        } onCancel: {
+            let waiters = state.withLock { state in
+                defer { state.waiters = [] }
+                return state.waiters
+            }
+            for waiter in waiters { waiter.continuation.resume() }
         }
     }
 }

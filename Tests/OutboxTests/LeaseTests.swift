@@ -9,7 +9,7 @@ import Testing
 @testable import PostgresClient
 
 /// Leases, fences, crashes and the end of a relay.
-@Suite struct LeaseTests {
+@Suite(.timeLimit(.minutes(2))) struct LeaseTests {
     private func enqueue(_ database: Database, _ count: Int = 1) async throws {
         try await database.transaction { try await $0.enqueue(batch: (0..<count).map { _ in ("k", []) }) }
     }

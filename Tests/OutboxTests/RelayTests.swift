@@ -7,7 +7,7 @@ import OutboxRelay
 import Testing
 
 /// A relay against a real database: what runs, how often, and with what key.
-@Suite struct RelayTests {
+@Suite(.timeLimit(.minutes(2))) struct RelayTests {
     struct Charge: OutboxTask, Codable, Equatable {
         static let kind = "payments.charge"
         var order: Int
