@@ -40,7 +40,8 @@ final class HandlerRun: Sendable {
 
     /// - Parameter now: When it is claimed, which is when it starts but for the time of a few lines.
     init(
-        _ task: ClaimedTask, hold: Hold, handler: Handler, now: ContinuousClock.Instant, in surroundings: RunSurroundings
+        _ task: ClaimedTask, hold: Hold, handler: Handler, now: ContinuousClock.Instant,
+        in surroundings: RunSurroundings
     ) {
         self.task = task
         self.hold = hold

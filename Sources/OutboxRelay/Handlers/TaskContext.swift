@@ -34,7 +34,8 @@ public struct TaskContext: Sendable {
     ///
     /// - Throws: ``LeaseLost`` if another attempt has it or may have it; ``PostgresError`` if the database cannot say.
     public func checkLease() async throws {
-        guard run.cancellation != .leaseLost, try await run.surroundings.store.renew([run.hold]) == [run.hold.seq] else {
+        guard run.cancellation != .leaseLost, try await run.surroundings.store.renew([run.hold]) == [run.hold.seq]
+        else {
             throw LeaseLost()
         }
     }
