@@ -36,6 +36,9 @@ struct RelayTurn {
             case .event(let event):
                 if case .woke = event { wakeAt = nil }
                 events.append(event)
+            case .nudged:
+                loop.bell.heard()
+                events.append(.nudged)
             case .finished(let seq, let outcome):
                 if outcome == .succeeded { runs[seq] = nil }
                 events.append(.finished(seq: seq, outcome))
