@@ -229,6 +229,7 @@ DECLARE
     lane text := check_options(queue, priority, delay, run_at, expires_at, headers, content_type, endpoint, max_attempts);
     at timestamptz := coalesce(run_at, clock_timestamp() + delay);
     many int := coalesce(cardinality(payloads), 0);
+    slot smallint := slot_at(clock_timestamp());
 BEGIN
     IF payloads IS NULL THEN
         PERFORM refuse('payloads', 'is null', 'give an array; an empty one enqueues nothing');
@@ -243,23 +244,31 @@ BEGIN
     IF cardinality(idempotency_keys) <> many OR cardinality(ids) <> many THEN
         PERFORM refuse('idempotency_keys', 'and ids need an element for each payload', 'elements may be null');
     END IF;
+    -- all at once; one by one only where something is not right, to say which
+    IF NOT (SELECT bool_and(coalesce(is_kind(k), false)) FROM unnest(kinds) k)
+       OR NOT (SELECT bool_and(coalesce(is_payload(t.payload) AND (t.key IS NULL OR is_key(t.key)), false))
+               FROM unnest(payloads, idempotency_keys) AS t(payload, key)) THEN
+        PERFORM check_task(CASE cardinality(kinds) WHEN 1 THEN kinds[array_lower(kinds, 1)] ELSE t.kind END, t.payload, t.key,
+                           '[' || t.n || ']')
+        FROM unnest(kinds, payloads, idempotency_keys) WITH ORDINALITY AS t(kind, payload, key, n);
+    END IF;
     IF cardinality(kinds) = 1 THEN
         kinds := array_fill(kinds[array_lower(kinds, 1)], ARRAY[many]);
     END IF;
-    PERFORM check_task(t.kind, t.payload, t.key, '[' || t.n || ']')
-    FROM unnest(kinds, payloads, idempotency_keys) WITH ORDINALITY AS t(kind, payload, key, n);
-    ids := ARRAY(SELECT coalesce(t.id, gen_random_uuid())
-                 FROM unnest(payloads, ids) WITH ORDINALITY AS t(payload, id, n) ORDER BY t.n);
+    -- unnest keeps the order, and a sort would copy every payload
     IF at > clock_timestamp() THEN
+        RETURN QUERY
         INSERT INTO later (run_at, due_at, id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload)
-        SELECT at, at, t.id, lane, t.kind, t.key, headers, content_type, endpoint, max_attempts, expires_at, t.payload
-        FROM unnest(ids, kinds, idempotency_keys, payloads) WITH ORDINALITY AS t(id, kind, key, payload, n) ORDER BY t.n;
+        SELECT at, at, coalesce(t.id, gen_random_uuid()), lane, t.kind, t.key, headers, content_type, endpoint, max_attempts, expires_at, t.payload
+        FROM unnest(ids, kinds, idempotency_keys, payloads) AS t(id, kind, key, payload)
+        RETURNING later.id;
     ELSE
+        RETURN QUERY
         INSERT INTO ready (slot, id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload)
-        SELECT slot_at(clock_timestamp()), t.id, lane, t.kind, t.key, headers, content_type, endpoint, max_attempts, expires_at, t.payload
-        FROM unnest(ids, kinds, idempotency_keys, payloads) WITH ORDINALITY AS t(id, kind, key, payload, n) ORDER BY t.n;
+        SELECT slot, coalesce(t.id, gen_random_uuid()), lane, t.kind, t.key, headers, content_type, endpoint, max_attempts, expires_at, t.payload
+        FROM unnest(ids, kinds, idempotency_keys, payloads) AS t(id, kind, key, payload)
+        RETURNING ready.id;
     END IF;
-    RETURN QUERY SELECT unnest(ids);
 END $$;
 
 CREATE FUNCTION enqueue_many(
