@@ -31,12 +31,17 @@ INSERT INTO schema_version (version, name) VALUES (3, 'claim');
 -- Then reading an index from end to end seems as cheap as looking a key up in it, which the settings cannot forbid.
 -- Hence `slot = ANY (ARRAY[x.slot])` where a row is named: it finds the row by the index as `slot = x.slot` does, but
 -- is nothing to merge by, and an index is read from end to end only for an order that helps a merge.
+-- All are in plpgsql, which keeps the plan of a statement: the body of a function in SQL is planned anew at each call.
 
 -- The lanes that hold rows and that the caller does not know: a loose index scan that hops from lane to lane, but
 -- only through the gaps between known lanes, so that it never walks the dead entries of a lane that is drained.
 CREATE FUNCTION lanes_v1(known_slots smallint[], known_lanes text[], most int DEFAULT 1000)
-RETURNS TABLE (slot smallint, lane text) LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+RETURNS TABLE (slot smallint, lane text) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE
     edges (slot, lane) AS (
         SELECT s::smallint, '' COLLATE "C" FROM generate_series(0, 3) s
@@ -61,8 +66,8 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
             WHERE r.slot = h.slot AND r.lane > h.lane AND r.lane < h.above
             ORDER BY r.lane LIMIT 1) next
     )
-    SELECT h.slot, h.lane FROM hops h LIMIT most
-$$;
+    SELECT h.slot, h.lane FROM hops h LIMIT most;
+END $$;
 
 -- Moves tasks that are due from later to ready, the earliest first, and returns how many.
 -- within bounds the look back, so that the dead rows of the past are not walked each time; null looks at all.
@@ -247,9 +252,12 @@ END $$;
 -- as a handler's transaction does that has completed the task and not yet committed, must not cost the leases of the
 -- others. Its lease stays as it is, and counts as held until it ends: so long nobody else can take it.
 CREATE FUNCTION renew_v1(slots smallint[], lanes text[], seqs bigint[], attempts int[], ids uuid[], lease interval)
-RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET lock_timeout = '5s' AS $$
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '5s' AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH held AS MATERIALIZED (
         SELECT r.slot, r.lane, r.seq, r.attempt, r.id, r.lease_until
         FROM unnest(slots, lanes, seqs, attempts, ids) h (slot, lane, seq, attempt, id) CROSS JOIN LATERAL (
@@ -270,8 +278,8 @@ SET lock_timeout = '5s' AS $$
     )
     SELECT n.seq FROM renewed n
     UNION
-    SELECT h.seq FROM held h WHERE h.lease_until > clock_timestamp()
-$$;
+    SELECT h.seq FROM held h WHERE h.lease_until > clock_timestamp();
+END $$;
 
 -- Nobody but the owner may call a function until roles are granted: see roles.sql.
 DO $$
