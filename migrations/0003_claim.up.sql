@@ -179,13 +179,13 @@ BEGIN
     took := ARRAY[0, 0, 0];
     IF claim_v1.promote_most > 0 THEN
         promoted := promote_v1(claim_v1.promote_within, claim_v1.promote_most);
-        took[2] := 1000000 * extract(epoch FROM clock_timestamp() - began);
+        took[2] := 1000000 * date_part('epoch', clock_timestamp() - began);
     END IF;
     IF claim_v1.rescue_ceilings IS NOT NULL THEN
         began := clock_timestamp();
         rescued := rescue_v1(claim_v1.relay, claim_v1.held, claim_v1.kinds, claim_v1.endpoints, claim_v1.isolate, claim_v1.slots,
                              claim_v1.lanes, claim_v1.rescue_ceilings, 500);
-        took[3] := 1000000 * extract(epoch FROM clock_timestamp() - began);
+        took[3] := 1000000 * date_part('epoch', clock_timestamp() - began);
     END IF;
     IF claim_v1.discover IS NOT NULL THEN
         began := clock_timestamp();
@@ -199,7 +199,7 @@ BEGIN
               AND (r.relay IS NULL OR r.lease_until < clock_timestamp() OR r.lease_until > clock_timestamp() + interval '1 day')
               AND CASE WHEN r.endpoint IS NULL THEN claim_v1.kinds IS NULL OR r.kind = ANY (claim_v1.kinds)
                        ELSE r.endpoint = ANY (claim_v1.endpoints) END);
-        took[1] := 1000000 * extract(epoch FROM clock_timestamp() - began);
+        took[1] := 1000000 * date_part('epoch', clock_timestamp() - began);
     END IF;
     IF claim_v1.total > 0 THEN
         RETURN QUERY
@@ -212,33 +212,31 @@ BEGIN
             SELECT f.slot, f.lane, 0, claim_v1.discover
             FROM unnest(found_slots, found_lanes) f (slot, lane) WHERE f.lane NOT LIKE '%:!'
         ), locked AS MATERIALIZED (
-            SELECT r.slot, r.lane, r.seq, r.size, r.acknowledged
+            SELECT r.slot, r.at, r.size, r.acknowledged
             FROM asked a CROSS JOIN LATERAL (
-                SELECT r.slot, r.lane, r.seq, octet_length(r.payload) AS size, r.acknowledged FROM ready r
+                SELECT r.slot, r.ctid AS at, octet_length(r.payload) AS size, r.acknowledged FROM ready r
                 WHERE r.slot = a.slot AND r.lane = a.lane AND r.seq >= a.floor
                   AND r.relay IS NULL AND r.lease_until <= clock_timestamp()
                   AND CASE WHEN r.endpoint IS NULL THEN claim_v1.kinds IS NULL OR r.kind = ANY (claim_v1.kinds)
                            ELSE r.endpoint = ANY (claim_v1.endpoints) END
                 ORDER BY r.seq LIMIT a.most FOR NO KEY UPDATE SKIP LOCKED) r
             LIMIT claim_v1.total
-        ), affordable AS MATERIALIZED (
-            SELECT s.slot, s.lane, s.seq, s.acknowledged
-            FROM (SELECT l.*, sum(l.size) OVER (ROWS UNBOUNDED PRECEDING) - l.size AS before FROM locked l) s
-            WHERE s.before < claim_v1.bytes
         )
         UPDATE ready r
         SET lease_until = clock_timestamp() + claim_v1.lease, relay = claim_v1.relay, attempt = r.attempt + 1,
             acknowledged = r.acknowledged OR (r.endpoint IS NULL AND coalesce(r.kind = ANY (claim_v1.early), false))
-        FROM affordable t
-        WHERE r.slot = ANY (ARRAY[t.slot]) AND r.lane = t.lane AND r.seq = t.seq
+        FROM (SELECT l.slot, l.at, l.acknowledged, sum(l.size) OVER (ROWS UNBOUNDED PRECEDING) - l.size AS before FROM locked l) t
+        -- by its place, which it keeps while it is locked: half the price of finding it by the index a second time. One
+        -- that somebody changed after this statement began is elsewhere by now, and left for the next claim
+        WHERE t.before < claim_v1.bytes AND r.slot = ANY (ARRAY[t.slot]) AND r.ctid = t.at
         RETURNING r.slot, r.lane, r.seq, r.id, r.kind, r.attempt, r.charged, r.crashed,
                   t.acknowledged,   -- what the row said before: then an earlier claim took it for good, and it must not run
                   r.max_attempts, r.idempotency_key, r.endpoint, r.content_type,
                   CASE WHEN r.headers IS NOT NULL THEN   -- name, value, name, value …
                       ARRAY(SELECT unnest(ARRAY[h.key, h.value]) FROM jsonb_each_text(r.headers) h ORDER BY h.key) END,
-                  (1000000 * extract(epoch FROM clock_timestamp() - coalesce(r.due_at, r.enqueued_at)))::bigint,
+                  (1000000 * date_part('epoch', clock_timestamp() - coalesce(r.due_at, r.enqueued_at)))::bigint,
                   -- never an error, which would keep every claim from this lane
-                  CASE WHEN isfinite(r.expires_at) THEN (1000000 * extract(epoch FROM r.expires_at - clock_timestamp()))::bigint END,
+                  CASE WHEN isfinite(r.expires_at) THEN (1000000 * date_part('epoch', r.expires_at - clock_timestamp()))::bigint END,
                   r.payload, NULL::smallint, NULL::int, NULL::int, NULL::boolean, NULL::int[], NULL::smallint[], NULL::text[];
     END IF;
     current_slot := slot_at(clock_timestamp());
