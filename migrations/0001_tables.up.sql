@@ -63,6 +63,9 @@ INSERT INTO schema_version (version, name) VALUES (1, 'tables');
 --   charged     attempts that used up the retry budget          crashed    attempts that ended by an expired lease
 --   acknowledged  claimed by a relay that acknowledges this kind before it runs: never to be run again
 --   due_at      when it was first due, if not at once
+--   payload     stored as Postgres does by itself: within the row, compressed and then out of line where the row would
+--               have more than 2 KB. Uncompressed, repetitive JSON of 4 KB cost its claim and settlement half as much
+--               CPU again and the log thirteen times as much; payloads that do not compress cost the same either way
 CREATE SEQUENCE task_seq AS bigint;
 
 CREATE TABLE ready (

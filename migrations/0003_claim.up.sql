@@ -31,12 +31,17 @@ INSERT INTO schema_version (version, name) VALUES (3, 'claim');
 -- Then reading an index from end to end seems as cheap as looking a key up in it, which the settings cannot forbid.
 -- Hence `slot = ANY (ARRAY[x.slot])` where a row is named: it finds the row by the index as `slot = x.slot` does, but
 -- is nothing to merge by, and an index is read from end to end only for an order that helps a merge.
+-- All are in plpgsql, which keeps the plan of a statement: the body of a function in SQL is planned anew at each call.
 
 -- The lanes that hold rows and that the caller does not know: a loose index scan that hops from lane to lane, but
 -- only through the gaps between known lanes, so that it never walks the dead entries of a lane that is drained.
 CREATE FUNCTION lanes_v1(known_slots smallint[], known_lanes text[], most int DEFAULT 1000)
-RETURNS TABLE (slot smallint, lane text) LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+RETURNS TABLE (slot smallint, lane text) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE
     edges (slot, lane) AS (
         SELECT s::smallint, '' COLLATE "C" FROM generate_series(0, 3) s
@@ -61,8 +66,8 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
             WHERE r.slot = h.slot AND r.lane > h.lane AND r.lane < h.above
             ORDER BY r.lane LIMIT 1) next
     )
-    SELECT h.slot, h.lane FROM hops h LIMIT most
-$$;
+    SELECT h.slot, h.lane FROM hops h LIMIT most;
+END $$;
 
 -- Moves tasks that are due from later to ready, the earliest first, and returns how many.
 -- within bounds the look back, so that the dead rows of the past are not walked each time; null looks at all.
@@ -174,13 +179,13 @@ BEGIN
     took := ARRAY[0, 0, 0];
     IF claim_v1.promote_most > 0 THEN
         promoted := promote_v1(claim_v1.promote_within, claim_v1.promote_most);
-        took[2] := 1000000 * extract(epoch FROM clock_timestamp() - began);
+        took[2] := 1000000 * date_part('epoch', clock_timestamp() - began);
     END IF;
     IF claim_v1.rescue_ceilings IS NOT NULL THEN
         began := clock_timestamp();
         rescued := rescue_v1(claim_v1.relay, claim_v1.held, claim_v1.kinds, claim_v1.endpoints, claim_v1.isolate, claim_v1.slots,
                              claim_v1.lanes, claim_v1.rescue_ceilings, 500);
-        took[3] := 1000000 * extract(epoch FROM clock_timestamp() - began);
+        took[3] := 1000000 * date_part('epoch', clock_timestamp() - began);
     END IF;
     IF claim_v1.discover IS NOT NULL THEN
         began := clock_timestamp();
@@ -194,7 +199,7 @@ BEGIN
               AND (r.relay IS NULL OR r.lease_until < clock_timestamp() OR r.lease_until > clock_timestamp() + interval '1 day')
               AND CASE WHEN r.endpoint IS NULL THEN claim_v1.kinds IS NULL OR r.kind = ANY (claim_v1.kinds)
                        ELSE r.endpoint = ANY (claim_v1.endpoints) END);
-        took[1] := 1000000 * extract(epoch FROM clock_timestamp() - began);
+        took[1] := 1000000 * date_part('epoch', clock_timestamp() - began);
     END IF;
     IF claim_v1.total > 0 THEN
         RETURN QUERY
@@ -207,33 +212,31 @@ BEGIN
             SELECT f.slot, f.lane, 0, claim_v1.discover
             FROM unnest(found_slots, found_lanes) f (slot, lane) WHERE f.lane NOT LIKE '%:!'
         ), locked AS MATERIALIZED (
-            SELECT r.slot, r.lane, r.seq, r.size, r.acknowledged
+            SELECT r.slot, r.at, r.size, r.acknowledged
             FROM asked a CROSS JOIN LATERAL (
-                SELECT r.slot, r.lane, r.seq, octet_length(r.payload) AS size, r.acknowledged FROM ready r
+                SELECT r.slot, r.ctid AS at, octet_length(r.payload) AS size, r.acknowledged FROM ready r
                 WHERE r.slot = a.slot AND r.lane = a.lane AND r.seq >= a.floor
                   AND r.relay IS NULL AND r.lease_until <= clock_timestamp()
                   AND CASE WHEN r.endpoint IS NULL THEN claim_v1.kinds IS NULL OR r.kind = ANY (claim_v1.kinds)
                            ELSE r.endpoint = ANY (claim_v1.endpoints) END
                 ORDER BY r.seq LIMIT a.most FOR NO KEY UPDATE SKIP LOCKED) r
             LIMIT claim_v1.total
-        ), affordable AS MATERIALIZED (
-            SELECT s.slot, s.lane, s.seq, s.acknowledged
-            FROM (SELECT l.*, sum(l.size) OVER (ROWS UNBOUNDED PRECEDING) - l.size AS before FROM locked l) s
-            WHERE s.before < claim_v1.bytes
         )
         UPDATE ready r
         SET lease_until = clock_timestamp() + claim_v1.lease, relay = claim_v1.relay, attempt = r.attempt + 1,
             acknowledged = r.acknowledged OR (r.endpoint IS NULL AND coalesce(r.kind = ANY (claim_v1.early), false))
-        FROM affordable t
-        WHERE r.slot = ANY (ARRAY[t.slot]) AND r.lane = t.lane AND r.seq = t.seq
+        FROM (SELECT l.slot, l.at, l.acknowledged, sum(l.size) OVER (ROWS UNBOUNDED PRECEDING) - l.size AS before FROM locked l) t
+        -- by its place, which it keeps while it is locked: half the price of finding it by the index a second time. One
+        -- that somebody changed after this statement began is elsewhere by now, and left for the next claim
+        WHERE t.before < claim_v1.bytes AND r.slot = ANY (ARRAY[t.slot]) AND r.ctid = t.at
         RETURNING r.slot, r.lane, r.seq, r.id, r.kind, r.attempt, r.charged, r.crashed,
                   t.acknowledged,   -- what the row said before: then an earlier claim took it for good, and it must not run
                   r.max_attempts, r.idempotency_key, r.endpoint, r.content_type,
                   CASE WHEN r.headers IS NOT NULL THEN   -- name, value, name, value …
                       ARRAY(SELECT unnest(ARRAY[h.key, h.value]) FROM jsonb_each_text(r.headers) h ORDER BY h.key) END,
-                  (1000000 * extract(epoch FROM clock_timestamp() - coalesce(r.due_at, r.enqueued_at)))::bigint,
+                  (1000000 * date_part('epoch', clock_timestamp() - coalesce(r.due_at, r.enqueued_at)))::bigint,
                   -- never an error, which would keep every claim from this lane
-                  CASE WHEN isfinite(r.expires_at) THEN (1000000 * extract(epoch FROM r.expires_at - clock_timestamp()))::bigint END,
+                  CASE WHEN isfinite(r.expires_at) THEN (1000000 * date_part('epoch', r.expires_at - clock_timestamp()))::bigint END,
                   r.payload, NULL::smallint, NULL::int, NULL::int, NULL::boolean, NULL::int[], NULL::smallint[], NULL::text[];
     END IF;
     current_slot := slot_at(clock_timestamp());
@@ -247,9 +250,12 @@ END $$;
 -- as a handler's transaction does that has completed the task and not yet committed, must not cost the leases of the
 -- others. Its lease stays as it is, and counts as held until it ends: so long nobody else can take it.
 CREATE FUNCTION renew_v1(slots smallint[], lanes text[], seqs bigint[], attempts int[], ids uuid[], lease interval)
-RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET lock_timeout = '5s' AS $$
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '5s' AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH held AS MATERIALIZED (
         SELECT r.slot, r.lane, r.seq, r.attempt, r.id, r.lease_until
         FROM unnest(slots, lanes, seqs, attempts, ids) h (slot, lane, seq, attempt, id) CROSS JOIN LATERAL (
@@ -270,8 +276,8 @@ SET lock_timeout = '5s' AS $$
     )
     SELECT n.seq FROM renewed n
     UNION
-    SELECT h.seq FROM held h WHERE h.lease_until > clock_timestamp()
-$$;
+    SELECT h.seq FROM held h WHERE h.lease_until > clock_timestamp();
+END $$;
 
 -- Nobody but the owner may call a function until roles are granted: see roles.sql.
 DO $$

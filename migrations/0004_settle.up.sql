@@ -29,9 +29,20 @@ INSERT INTO schema_version (version, name) VALUES (4, 'settle');
 -- another relay has claimed since, or that is settled already, stays as it is. With the id, since after a failover to an
 -- asynchronous standby a seq may be issued again, and a relay that lived through it still holds the first.
 CREATE FUNCTION settle_v1(slots smallint[], lanes text[], seqs bigint[], attempts int[], ids uuid[])
-RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET lock_timeout = '5s' AS $$
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '5s' AS $$
+#variable_conflict use_column
+BEGIN
+    IF 1 >= ALL (attempts) THEN    -- as nearly always: there is no history, and nothing to pass on to its deletion
+        RETURN QUERY
+        DELETE FROM ready r USING unnest(slots, lanes, seqs, attempts, ids) s (slot, lane, seq, attempt, id)
+        WHERE r.slot = ANY (ARRAY[s.slot]) AND r.lane = s.lane AND r.seq = s.seq AND r.attempt = s.attempt AND r.id = s.id
+          AND r.relay IS NOT NULL
+        RETURNING r.seq;
+        RETURN;
+    END IF;
+    RETURN QUERY
     WITH done AS (
         DELETE FROM ready r USING unnest(slots, lanes, seqs, attempts, ids) s (slot, lane, seq, attempt, id)
         WHERE r.slot = ANY (ARRAY[s.slot]) AND r.lane = s.lane AND r.seq = s.seq AND r.attempt = s.attempt AND r.id = s.id
@@ -42,8 +53,8 @@ SET lock_timeout = '5s' AS $$
         DELETE FROM attempts a USING done d
         WHERE d.attempt > 1 AND a.task = ANY (ARRAY[d.id]) AND NOT EXISTS (SELECT FROM dead x WHERE x.id = ANY (ARRAY[d.id]))
     )
-    SELECT d.seq FROM done d
-$$;
+    SELECT d.seq FROM done d;
+END $$;
 
 -- Completes one task in the caller's transaction, so that it is done exactly if the transaction commits. Raises
 -- SQLSTATE OB001 where the lease is lost, so that the transaction's other effects do not happen either.
@@ -67,9 +78,12 @@ END $$;
 -- the relay's routes delivered it).
 -- A new incident's first alert is due after group_wait, so that it can count what belongs together.
 CREATE FUNCTION fail_v1(failed jsonb, channels text[], group_wait interval)
-RETURNS SETOF bigint LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+RETURNS SETOF bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET lock_timeout = '5s' AS $$
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '5s' AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH input AS MATERIALIZED (
         SELECT i.* FROM jsonb_to_recordset(failed) AS i (
             slot smallint, lane text, seq bigint, attempt int, id uuid, move text, delay bigint, reason text, charged boolean,
@@ -128,8 +142,8 @@ SET lock_timeout = '5s' AS $$
         FROM causes c CROSS JOIN unnest(channels) channel ORDER BY c.number, channel
         ON CONFLICT (incident, channel) DO UPDATE SET due_at = greatest(excluded.due_at, a.quiet_until) WHERE a.due_at IS NULL
     )
-    SELECT g.seq FROM gone g
-$$;
+    SELECT g.seq FROM gone g;
+END $$;
 
 -- Nobody but the owner may call a function until roles are granted: see roles.sql.
 DO $$

@@ -193,6 +193,59 @@ import Testing
         FROM claimed WHERE id IS NOT NULL
         """
 
+    /// A backlog older than a turn of the leaves: all four have old tasks, and the current one has new ones behind them.
+    @Test func aBacklogOlderThanATurnOfTheLeavesIsClaimedWholeAndInItsOrder() async throws {
+        try await withOutbox { database in
+            // seven periods, so that the leaves of the first three come a second time
+            _ = try await database.query(
+                """
+                INSERT INTO outbox.ready (slot, id, lane, kind, payload)
+                SELECT outbox.slot_at(timestamptz '2026-01-01 00:00Z' + i / 1000 * interval '120 s'), gen_random_uuid(),
+                       '5:default', 'k', i::text::bytea
+                FROM generate_series(0, 6999) i
+                """)
+            let leaves = try await database.count("SELECT count(DISTINCT slot) FROM outbox.ready")
+            #expect(leaves == 4)
+            let connection = try await database.connect()
+            let before = try await connection.run([Self.entries])[0][0].decode(Int64.self, at: 0)
+            var claimed: [Int] = []
+            while claimed.count < 7000 {
+                // as a relay asks: the leaf whose turn comes next, which is the oldest, first
+                let rows = try await connection.run(
+                    [
+                        """
+                        WITH claimed AS MATERIALIZED (
+                            SELECT * FROM outbox.claim_v1(gen_random_uuid(), '30 s', NULL, '{}', '{}',
+                                ARRAY(SELECT outbox.slot_at(timestamptz '2026-01-01 00:00Z' + i * interval '120 s')
+                                      FROM generate_series(0, 3) i),
+                                array_fill('5:default'::text, '{4}'), '{0,0,0,0}', '{500,500,500,500}', 500, 10000000,
+                                NULL, NULL, 0, NULL, NULL, NULL)
+                        ), settled AS MATERIALIZED (
+                            SELECT outbox.settle_v1(array_agg(slot), array_agg(lane), array_agg(seq), array_agg(attempt),
+                                                    array_agg(id))
+                            FROM claimed WHERE id IS NOT NULL
+                        )
+                        SELECT convert_from(payload, 'UTF8')::int FROM claimed
+                        WHERE id IS NOT NULL AND (SELECT count(*) FROM settled) > 0
+                        """
+                    ])[0]
+                try #require(!rows.isEmpty)
+                claimed += try rows.map { try $0.decode(Int.self, at: 0) }
+            }
+            #expect(claimed.sorted() == Array(0..<7000), "each once, and none is missing")
+            // within a leaf in the order of the enqueues, the new ones last
+            for leaf in 0..<4 {
+                let own = claimed.filter { $0 / 1000 % 4 == leaf }
+                #expect(own == own.sorted())
+            }
+            #expect(claimed.prefix(1000).elementsEqual(0..<1000), "the oldest leaf first")
+            #expect(try await database.tasksLeft() == 0)
+            let read = try await connection.run([Self.entries])[0][0].decode(Int64.self, at: 0) - before
+            #expect(read < 50000, "no task is walked over more often than a few times")
+            await connection.close()
+        }
+    }
+
     /// Between two known lanes there is mostly nothing: to find that out must not mean reading what comes behind them.
     @Test func discoveryReadsNothingOfTheLanesThatAreKnown() async throws {
         try await withOutbox { database in
