@@ -36,7 +36,19 @@ package struct BenchSchema: Sendable {
             let script = Migration.script(migration.up, forSchema: schema.name)
             try await database.withConnection { try await $0.runScript(script, timeout: .seconds(60)) }
         }
+        try await database.withConnection { try await $0.runScript(Self.ownTables, timeout: .seconds(60)) }
     }
+
+    /// What producers write besides tasks: a business table, and one of the shape of `ready`, the floor of an enqueue.
+    private static let ownTables = """
+        CREATE TABLE \(schema.quoted).orders (
+            number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note text NOT NULL,
+            at timestamptz NOT NULL DEFAULT now());
+        CREATE TABLE \(schema.quoted).bare (LIKE \(schema.quoted).ready INCLUDING ALL)
+        WITH (fillfactor = 45, vacuum_truncate = off, autovacuum_vacuum_scale_factor = 0,
+              autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_insert_scale_factor = 0,
+              autovacuum_vacuum_insert_threshold = 100000);
+        """
 
     /// Drops it even if the task is cancelled: it is for that moment that this outlives the cancellation.
     func drop() async throws {
@@ -96,7 +108,10 @@ package struct BenchSchema: Sendable {
     /// Forgets every task, and gives the space back.
     package func empty() async throws {
         try await database.execute(
-            Statement("TRUNCATE \(schema.quoted).ready, \(schema.quoted).later, \(schema.quoted).attempts", binds: []))
+            Statement(
+                "TRUNCATE "
+                    + ["ready", "later", "attempts", "orders", "bare"].map { "\(schema.quoted).\($0)" }
+                    .joined(separator: ", "), binds: []))
     }
 }
 

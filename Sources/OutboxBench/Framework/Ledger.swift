@@ -18,13 +18,17 @@ package final class Ledger: Sendable {
     private let left: Atomic<Int>
     private let finished = AsyncStream<Void>.makeStream()
     private let tasks: Int
+    private let awaited: Int
 
-    /// - Parameter tasks: How many tasks there are, numbered from 0.
-    package init(tasks: Int) {
+    /// - Parameters:
+    ///   - tasks: How many tasks there are, numbered from 0.
+    ///   - stopsAfter: After how many of them ``wait(atMost:)`` returns; all if `nil`.
+    package init(tasks: Int, stopsAfter: Int? = nil) {
         self.tasks = tasks
+        awaited = stopsAfter ?? tasks
         left = Atomic(tasks)
         shards = (0..<Self.shardCount).map { _ in Shard(tasks / Self.shardCount + 1) }
-        if tasks == 0 { finished.continuation.finish() }
+        if awaited == 0 { finished.continuation.finish() }
     }
 
     /// The number at the beginning of a payload.
@@ -46,13 +50,13 @@ package final class Ledger: Sendable {
             counts[number / Self.shardCount] &+= 1
             return counts[number / Self.shardCount] == 1
         }
-        if isFirst, left.subtract(1, ordering: .relaxed).newValue == 0 { finished.continuation.finish() }
+        if isFirst, left.subtract(1, ordering: .relaxed).newValue == tasks - awaited { finished.continuation.finish() }
         return number
     }
 
     package var done: Int { tasks - left.load(ordering: .relaxed) }
 
-    /// Returns when every task has run, or the time is over. To be called once.
+    /// Returns when every task that is awaited has run, or the time is over. To be called once.
     package func wait(atMost limit: Duration = .seconds(600)) async throws {
         let timer = Task { [finished] in
             try? await Task.sleep(for: limit)

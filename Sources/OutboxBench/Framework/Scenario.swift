@@ -32,7 +32,10 @@ extension Scenario {
 
 /// Every scenario, in the order in which they run.
 package enum Scenarios {
-    package static let all: [any Scenario] = [DrainScenario()]
+    package static let all: [any Scenario] = [
+        DrainScenario(), SteadyScenario(), EnqueueScenario(), LatencyScenario(), HeldHorizonScenario(),
+        LateCommitsScenario(), BacklogScenario(),
+    ]
 }
 
 /// A measurement that must not be believed, or that could not be taken.

@@ -21,8 +21,8 @@ package protocol Load {
 
     /// - Parameter url: The database.
     init(url: String) throws
-    /// Does a job. It may block, and is the only one at the time.
-    mutating func run(_ job: Job) throws -> Report
+    /// Does a job. It may block: it is the only one at the time.
+    func run(_ job: Job) async throws -> Report
 }
 
 /// The child's side of a load process: `outbox bench-load NAME`.
@@ -32,22 +32,22 @@ package enum BenchLoad {
     package static let programVariable = "OUTBOX_BENCH_PROGRAM"
 
     /// The kinds of load by their names.
-    private static var all: [String: any Load.Type] { [:] }
+    private static var all: [String: any Load.Type] { ["database": DatabaseLoad.self] }
 
     /// Works off jobs until the input ends.
-    package static func serve(_ name: String) throws {
+    package static func serve(_ name: String) async throws {
         guard let load = all[name] else { throw BenchFailure("there is no load '\(name)'") }
-        try serve(load)
+        try await serve(load)
     }
 
-    private static func serve<L: Load>(_ type: L.Type) throws {
+    private static func serve<L: Load>(_ type: L.Type) async throws {
         // The input ends with the process that measures, also in the middle of a job: then this one ends too.
         endWithInput()
         var lines = LineSource(descriptor: 0)
-        var load = try L(url: getenv(urlVariable).map { String(cString: $0) } ?? "")
+        let load = try L(url: getenv(urlVariable).map { String(cString: $0) } ?? "")
         while let line = lines.next() {
-            let report = try JSONEncoder().encode(load.run(JSONDecoder().decode(L.Job.self, from: Data(line))))
-            guard writeAll(1, Array(report) + [UInt8(ascii: "\n")]) else { return }
+            let report = try await load.run(JSONDecoder().decode(L.Job.self, from: Data(line)))
+            guard writeAll(1, Array(try JSONEncoder().encode(report)) + [UInt8(ascii: "\n")]) else { return }
         }
     }
 

@@ -59,9 +59,31 @@ final class BareConnection {
         return try checked(PQexecPrepared(pointer, name, Int32(values.count), &copies, nil, nil, 0))
     }
 
-    /// From now on statements are sent by ``send(_:binary:)`` and answered after ``sync()``.
+    /// From now on statements are sent by ``send(_:binary:)`` and answered after ``sync(_:)``.
     func enterPipeline() throws {
-        guard PQenterPipelineMode(pointer) == 1 else { throw BenchFailure("no pipeline mode") }
+        guard PQenterPipelineMode(pointer) == 1 else { throw failure }
+    }
+
+    func leavePipeline() throws {
+        guard PQexitPipelineMode(pointer) == 1 else { throw failure }
+    }
+
+    /// Waits until the server notifies this session, at most so long; what it notified of is forgotten.
+    func awaitNotification(milliseconds: Int32) throws {
+        guard !takeNotifications() else { return }
+        var socket = pollfd(fd: PQsocket(pointer), events: Int16(POLLIN), revents: 0)
+        guard poll(&socket, 1, milliseconds) > 0 else { return }
+        guard PQconsumeInput(pointer) == 1 else { throw failure }
+        _ = takeNotifications()
+    }
+
+    private func takeNotifications() -> Bool {
+        var found = false
+        while let notification = PQnotifies(pointer) {
+            PQfreemem(notification)
+            found = true
+        }
+        return found
     }
 
     /// Sends a prepared statement with parameters and results in binary.

@@ -15,7 +15,7 @@ package final class ClaimWatch: Sendable {
     private struct State {
         var seen = Seen()
         var last: Statement?
-        var firstAt: Int64?
+        var first: (sent: Int64, answered: Int64)?
     }
     private let state = Mutex(State())
 
@@ -24,7 +24,8 @@ package final class ClaimWatch: Sendable {
     func note(_ exchange: ExchangeNote) {
         guard exchange.claimed > 0, let claim = exchange.claim else { return }
         state.withLock { state in
-            state.firstAt = state.firstAt ?? Monotonic.now
+            let now = Monotonic.now
+            state.first = state.first ?? (now - Int64(exchange.took / .nanoseconds(1)), now)
             state.seen.milliseconds.append(exchange.took.inMilliseconds)
             state.seen.claimed += exchange.claimed
             // upkeep comes every few hundred milliseconds; what counts is the claim of every few
@@ -41,7 +42,9 @@ package final class ClaimWatch: Sendable {
     }
 
     /// When the first claim that found something was answered, by ``Monotonic``.
-    package var firstClaim: Int64? { state.withLock(\.firstAt) }
+    package var firstClaim: Int64? { state.withLock { $0.first?.answered } }
+    /// When it was sent.
+    package var firstSent: Int64? { state.withLock { $0.first?.sent } }
 
     /// How many shared buffers the relay's last claim, made once more with the same floors, touches now.
     ///

@@ -34,43 +34,66 @@ struct FloorLoop: Sendable {
         return counts.reduce(0, +)
     }
 
-    /// - Parameter claimed: Called after each claim with the numbers of the tasks, as the payloads say.
-    func drain(
-        on connection: BareConnection, until flag: Flag, stopsWhenEmpty: Bool = true,
-        claimed: (([Int]) -> Void)? = nil, idle: () -> Void = {}
-    ) throws -> Int {
+    /// How a loop goes on where tasks keep coming.
+    struct Waiting {
+        /// Until when.
+        let flag: Flag
+        /// What to do after a claim that found fewer tasks than it might.
+        let pause: (BareConnection) throws -> Void
+        /// Called with the numbers of the tasks of each claim, as their payloads say.
+        var claimed: ([Int]) -> Void = { _ in }
+    }
+
+    /// Claims and settles until the flag is raised, waiting for what comes, and returns how many tasks there were.
+    func serve(_ waiting: Waiting) throws -> Int {
+        try drain(on: BareConnection(url), until: waiting.flag, waiting: waiting)
+    }
+
+    private func drain(on connection: BareConnection, until flag: Flag, waiting: Waiting? = nil) throws -> Int {
         try connection.prepare("claim", claim)
         try connection.prepare("settle", settle)
-        try connection.enterPipeline()
         var lanes: [Lane] = []
         var held = Held()
         var done = 0
         var discovers = true
         while !flag.isRaised {
+            try connection.enterPipeline()
             if held.count > 0 { try connection.send("settle", binary: held.arrays) }
             try connection.send("claim", binary: ask(lanes, discovers: discovers))
             let answers = try connection.sync(held.count > 0 ? 2 : 1)
-            if held.count > 0 {
-                guard answers[0].rows == held.count else {
-                    throw BenchFailure("the floor settled \(answers[0].rows) of \(held.count) tasks")
-                }
-                done += held.count
-            }
+            if held.count > 0 { done += try settled(held, answers[0]) }
             let answer = answers[answers.count - 1]
             held = Held(answer)
-            if let claimed, held.count > 0 { claimed(held.numbers(answer)) }
             if held.count > 0 {
                 note(answer, in: &lanes)
+                waiting?.claimed(held.numbers(answer))
+            }
+            if let waiting, held.count < batch {
+                // as a relay does: what is done is settled before the pause
+                if held.count > 0 {
+                    try connection.send("settle", binary: held.arrays)
+                    done += try settled(held, connection.sync(1)[0])
+                }
+                held = Held()
+                try connection.leavePipeline()
+                try waiting.pause(connection)
+                discovers = answer.rows <= 1
+            } else if held.count > 0 {
                 discovers = false
-            } else if !discovers {
-                discovers = true
-            } else if stopsWhenEmpty {
+            } else if discovers {
                 break
             } else {
-                idle()
+                discovers = true
             }
         }
         return done
+    }
+
+    private func settled(_ held: Held, _ answer: BareConnection.Answer) throws -> Int {
+        guard answer.rows == held.count else {
+            throw BenchFailure("the floor settled \(answer.rows) of \(held.count) tasks")
+        }
+        return held.count
     }
 
     private func note(_ answer: BareConnection.Answer, in lanes: inout [Lane]) {

@@ -5,15 +5,15 @@ internal import ArgumentParser
 internal import OutboxBench
 
 /// `outbox bench-load`: what `outbox bench` starts to make load, and nobody else.
-struct BenchLoadCommand: ParsableCommand {
+struct BenchLoadCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench-load", abstract: "Make load for outbox bench.", shouldDisplay: false)
 
     @Argument var name: String
 
-    func run() throws {
+    func run() async throws {
         do {
-            try BenchLoad.serve(name)
+            try await BenchLoad.serve(name)
         } catch {
             // to whoever measures, as the answer
             Terminal.output.write("\(error)\n")

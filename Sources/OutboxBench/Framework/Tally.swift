@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+internal import Synchronization
+
+#if canImport(Darwin)
+internal import Darwin
+#else
+internal import Glibc
+#endif
+
+/// Counts the tasks that ran where nobody knows beforehand how many there will be; none may run twice.
+final class Tally: Sendable {
+    private struct State {
+        var seen: [Bool] = []
+        var count = 0
+        var repeated = 0
+    }
+    private let state = Mutex(State())
+
+    func note(_ number: Int) {
+        state.withLock { state in
+            if number >= state.seen.count {
+                state.seen += repeatElement(false, count: max(65_536, number + 1 - state.seen.count))
+            }
+            if state.seen[number] { state.repeated += 1 } else { state.count += 1 }
+            state.seen[number] = true
+        }
+    }
+
+    /// How many tasks ran so far.
+    var count: Int { state.withLock(\.count) }
+
+    /// Waits until so many have run.
+    ///
+    /// - Throws: ``BenchFailure`` if a task ran twice, or for a minute none did although some are missing.
+    func wait(for tasks: Int) async throws {
+        var last = (count: -1, since: Monotonic.now)
+        while true {
+            let (count, repeated) = state.withLock { ($0.count, $0.repeated) }
+            guard repeated == 0 else { throw BenchFailure("\(repeated) tasks ran more than once") }
+            if count == tasks { return }
+            guard count < tasks else { throw BenchFailure("\(count) tasks ran, and only \(tasks) were enqueued") }
+            if count != last.count { last = (count, Monotonic.now) }
+            guard Monotonic.now - last.since < 60_000_000_000 else {
+                throw BenchFailure("\(tasks - count) of \(tasks) tasks were lost")
+            }
+            try await Task.sleep(for: .milliseconds(2))
+        }
+    }
+}
+
+/// Stands still; for threads of one's own.
+func pause(milliseconds: Int) { usleep(UInt32(milliseconds * 1000)) }
