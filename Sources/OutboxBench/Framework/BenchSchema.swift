@@ -74,8 +74,12 @@ package struct BenchSchema: Sendable {
     // MARK: - Filling and emptying
 
     /// Commits so many tasks of the kind `bench.task`, numbered from `first` on in their payloads, in transactions of
-    /// ten thousand; then makes a checkpoint, so that each measurement begins at the same distance from one.
+    /// ten thousand.
+    ///
+    /// Before that it makes a checkpoint, so that each measurement is as far from one as the others, and on pages that are
+    /// newer than it, as those of a queue mostly are: a page that is older is logged as a whole when it is first touched.
     package func preload(_ count: Int, payload: Int, from first: Int = 0, checkpoints: Bool = true) async throws {
+        if checkpoints { try await checkpoint() }
         for start in stride(from: first, to: first + count, by: 10_000) {
             let end = min(start + 10_000, first + count) - 1
             try await database.execute(
@@ -87,7 +91,6 @@ package struct BenchSchema: Sendable {
                     """, binds: [Int32(clamping: payload).bind, Int32(clamping: start).bind, Int32(clamping: end).bind])
             )
         }
-        if checkpoints { try await checkpoint() }
     }
 
     /// Makes a checkpoint if the user may.

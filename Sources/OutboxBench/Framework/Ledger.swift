@@ -18,17 +18,13 @@ package final class Ledger: Sendable {
     private let left: Atomic<Int>
     private let finished = AsyncStream<Void>.makeStream()
     private let tasks: Int
-    private let awaited: Int
 
-    /// - Parameters:
-    ///   - tasks: How many tasks there are, numbered from 0.
-    ///   - stopsAfter: After how many of them ``wait(atMost:)`` returns; all if `nil`.
-    package init(tasks: Int, stopsAfter: Int? = nil) {
+    /// - Parameter tasks: How many tasks there are, numbered from 0.
+    package init(tasks: Int) {
         self.tasks = tasks
-        awaited = stopsAfter ?? tasks
         left = Atomic(tasks)
         shards = (0..<Self.shardCount).map { _ in Shard(tasks / Self.shardCount + 1) }
-        if awaited == 0 { finished.continuation.finish() }
+        if tasks == 0 { finished.continuation.finish() }
     }
 
     /// The number at the beginning of a payload.
@@ -50,13 +46,13 @@ package final class Ledger: Sendable {
             counts[number / Self.shardCount] &+= 1
             return counts[number / Self.shardCount] == 1
         }
-        if isFirst, left.subtract(1, ordering: .relaxed).newValue == tasks - awaited { finished.continuation.finish() }
+        if isFirst, left.subtract(1, ordering: .relaxed).newValue == 0 { finished.continuation.finish() }
         return number
     }
 
     package var done: Int { tasks - left.load(ordering: .relaxed) }
 
-    /// Returns when every task that is awaited has run, or the time is over. To be called once.
+    /// Returns when every task has run, or the time is over. To be called once.
     package func wait(atMost limit: Duration = .seconds(600)) async throws {
         let timer = Task { [finished] in
             try? await Task.sleep(for: limit)
@@ -65,6 +61,11 @@ package final class Ledger: Sendable {
         for await _ in finished.stream {}
         timer.cancel()
         try Task.checkCancellation()
+    }
+
+    /// Returns when so many tasks have run.
+    func wait(for tasks: Int) async throws {
+        while done < tasks { try await Task.sleep(for: .milliseconds(1)) }
     }
 
     /// - Throws: ``BenchFailure`` unless each task ran exactly once.

@@ -49,7 +49,9 @@ package struct ScenarioResult: Sendable {
     package var floor: Spread? { Spread(ofAll: runs.map(\.floor)) }
     /// The runs' own ratios, each of two measurements that were next to each other: their median says more than the
     /// ratio of the medians.
-    package var ratio: Spread? { Spread(ofAll: runs.map { run in run.floor.map { run.value / $0 } }) }
+    package var ratio: Spread? {
+        Spread(ofAll: runs.map { run in run.floor.flatMap { $0 > 0 ? run.value / $0 : nil } })
+    }
 }
 
 /// The middle of several measurements, and between which bounds they lie.

@@ -7,44 +7,47 @@ internal import Synchronization
 
 /// Watches a relay's exchanges with the database: how long they take, and what the last claim was, with its floors.
 package final class ClaimWatch: Sendable {
-    package struct Seen: Sendable {
-        /// Milliseconds of each exchange that claimed something.
-        package var milliseconds: [Double] = []
-        package var claimed = 0
+    /// An exchange, with times by ``Monotonic``.
+    struct Exchange: Sendable {
+        let sent: Int64
+        let answered: Int64
+        let claimed: Int
+        let settled: Int
     }
     private struct State {
-        var seen = Seen()
+        var exchanges: [Exchange] = []
         var last: Statement?
-        var first: (sent: Int64, answered: Int64)?
+        var first: Exchange?
     }
     private let state = Mutex(State())
 
     package init() {}
 
-    func note(_ exchange: ExchangeNote) {
-        guard exchange.claimed > 0, let claim = exchange.claim else { return }
+    func note(_ note: ExchangeNote) {
+        guard note.claimed > 0 || note.settled > 0 else { return }
+        let now = Monotonic.now
+        let exchange = Exchange(
+            sent: now - Int64(note.took / .nanoseconds(1)), answered: now, claimed: note.claimed,
+            settled: note.settled)
         state.withLock { state in
-            let now = Monotonic.now
-            state.first = state.first ?? (now - Int64(exchange.took / .nanoseconds(1)), now)
-            state.seen.milliseconds.append(exchange.took.inMilliseconds)
-            state.seen.claimed += exchange.claimed
+            state.exchanges.append(exchange)
+            guard note.claimed > 0 else { return }
+            state.first = state.first ?? exchange
             // upkeep comes every few hundred milliseconds; what counts is the claim of every few
-            if !exchange.hasUpkeep { state.last = claim }
+            if !note.hasUpkeep { state.last = note.claim }
         }
     }
 
-    /// What was seen since this was last called.
-    package func take() -> Seen {
+    /// The exchanges that claimed or settled something since this was last called.
+    func take() -> [Exchange] {
         state.withLock { state in
-            defer { state.seen = Seen() }
-            return state.seen
+            defer { state.exchanges = [] }
+            return state.exchanges
         }
     }
 
-    /// When the first claim that found something was answered, by ``Monotonic``.
-    package var firstClaim: Int64? { state.withLock { $0.first?.answered } }
-    /// When it was sent.
-    package var firstSent: Int64? { state.withLock { $0.first?.sent } }
+    /// The first exchange that claimed something.
+    var first: Exchange? { state.withLock(\.first) }
 
     /// How many shared buffers the relay's last claim, made once more with the same floors, touches now.
     ///
@@ -71,6 +74,9 @@ package final class ClaimWatch: Sendable {
     }
 }
 
-extension Duration {
-    var inMilliseconds: Double { self / .milliseconds(1) }
+extension Sequence where Element == ClaimWatch.Exchange {
+    /// Milliseconds of those that claimed something.
+    var claimMilliseconds: [Double] {
+        filter { $0.claimed > 0 }.map { Double($0.answered - $0.sent) / 1e6 }
+    }
 }

@@ -80,7 +80,7 @@ struct Drain: Sendable {
         let buffers = try await context.running(relays) { [tasks] in
             var buffers: Double?
             if let watch {
-                while ledger.done < tasks / 2 { try await Task.sleep(for: .milliseconds(1)) }
+                try await ledger.wait(for: tasks / 2)
                 buffers = try await watch.buffers(in: context.database)
             }
             try await ledger.wait()

@@ -41,7 +41,7 @@ package struct HeldHorizonScenario: Scenario {
         func result(_ what: String, _ unit: String, _ value: (Window) -> Double) -> ScenarioResult {
             var result = ScenarioResult(
                 name, "\(variant): \(what)", unit: unit, runs: [.init(value: value(last), floor: value(first))])
-            result.figures = windows.enumerated().map { .init("\($0.offset + 1)", value($0.element)) }
+            result.figures = windows.enumerated().map { .init("window \($0.offset + 1)", value($0.element)) }
             return result
         }
         var claims = result("claim", "ms", \.claim)
@@ -119,7 +119,7 @@ package struct HeldHorizonScenario: Scenario {
             let buffers = try await watch.buffers(in: context.database) ?? .nan
             let (dead, bytes) = try await size(in: context)
             let window = Window(
-                claim: seen.milliseconds.median, buffers: buffers,
+                claim: seen.claimMilliseconds.median, buffers: buffers,
                 rate: Double(total - done) / (Double(now - from) / 1e9),
                 deadRows: dead, megabytes: bytes / 1_048_576)
             (done, from) = (total, now)

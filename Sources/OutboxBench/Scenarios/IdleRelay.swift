@@ -78,7 +78,7 @@ struct IdleRelay: Sendable {
             let began = Monotonic.now
             let relay = try context.relay([handler], watch: watch)
             try await context.running([relay]) { try await ledger.wait(atMost: .seconds(60)) }
-            times.append(watch.firstClaim.map { Double($0 - began) / 1e6 } ?? .nan)
+            times.append(watch.first.map { Double($0.answered - began) / 1e6 } ?? .nan)
         }
         return times.median
     }

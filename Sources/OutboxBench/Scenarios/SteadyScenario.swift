@@ -127,6 +127,6 @@ struct Flow: Sendable {
         try await tally.wait(for: enqueued)
         return Outcome(
             enqueuedRate: Double(enqueued) / report.seconds, drainedRate: Double(drained) / report.seconds,
-            backlog: Double(enqueued - drained), claims: claims.milliseconds, cost: cost)
+            backlog: Double(enqueued - drained), claims: claims.claimMilliseconds, cost: cost)
     }
 }

@@ -23,14 +23,17 @@ enum BenchText {
                 table.add(cells: ["  its floor", "", "", "", "", ""] + cells(of: cost))
             }
         }
-        var text = table.text
-        for result in results where !result.figures.isEmpty {
-            text += "  \(result.variant): "
-            text += result.figures.map { "\($0.name) \(number($0.value))\($0.unit.isEmpty ? "" : " ")\($0.unit)" }
-                .joined(separator: ", ")
-            text += "\n"
+        return table.text + results.compactMap(figures).joined() + "\n"
+    }
+
+    /// A line with a result's further figures; those of windows of time in a row.
+    private static func figures(_ result: ScenarioResult) -> String? {
+        guard let first = result.figures.first else { return nil }
+        if first.name == "window 1" {
+            return "  \(result.variant), by window: \(result.figures.map { number($0.value) }.joined(separator: " "))\n"
         }
-        return text + "\n"
+        let texts = result.figures.map { "\($0.name) \(number($0.value))\($0.unit.isEmpty ? "" : " ")\($0.unit)" }
+        return "  \(result.variant): \(texts.joined(separator: ", "))\n"
     }
 
     /// The legend under the last table.
