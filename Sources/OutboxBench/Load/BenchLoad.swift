@@ -28,8 +28,6 @@ package protocol Load {
 /// The child's side of a load process: `outbox bench-load NAME`.
 package enum BenchLoad {
     static let urlVariable = "OUTBOX_BENCH_URL"
-    /// The program to start, where the process that measures is not `outbox` itself: its tests.
-    package static let programVariable = "OUTBOX_BENCH_PROGRAM"
 
     /// The kinds of load by their names.
     private static var all: [String: any Load.Type] { ["database": DatabaseLoad.self] }

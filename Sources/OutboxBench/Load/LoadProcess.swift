@@ -94,7 +94,6 @@ package final class LoadProcess: Sendable {
 
     /// Where this program is, also after the working directory changed or under another name.
     private static var program: String? {
-        if let given = getenv(BenchLoad.programVariable) { return String(cString: given) }
         #if os(Linux)
         var buffer = [CChar](repeating: 0, count: 4096)
         let count = readlink("/proc/self/exe", &buffer, buffer.count - 1)

@@ -34,7 +34,7 @@ package final class ClaimWatch: Sendable {
             guard note.claimed > 0 else { return }
             state.first = state.first ?? exchange
             // upkeep comes every few hundred milliseconds; what counts is the claim of every few
-            if !note.hasUpkeep { state.last = note.claim }
+            if !note.hasUpkeep || state.last == nil { state.last = note.claim }
         }
     }
 

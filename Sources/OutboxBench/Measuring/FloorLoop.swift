@@ -20,7 +20,13 @@ struct FloorLoop: Sendable {
         let slot: [UInt8]
         let name: [UInt8]
         var floor: [UInt8]
+        var candidate: (floor: [UInt8], since: Int64)
     }
+
+    /// What commits late, behind a task that was claimed already, has to be found: where tasks keep coming, the floor
+    /// lags as a relay's does, and as often as a relay the loop asks from the beginning.
+    private static let floorLag: Int64 = 250_000_000
+    private static let sweepInterval: Int64 = 5_000_000_000
 
     /// Claims and settles on so many connections until nothing is left, and returns how many tasks there were.
     func drain(connections: Int = 1) async throws -> Int {
@@ -56,16 +62,19 @@ struct FloorLoop: Sendable {
         var held = Held()
         var done = 0
         var discovers = true
+        var sweptAt = Monotonic.now
         while !flag.isRaised {
+            let sweeps = waiting != nil && Monotonic.now - sweptAt > Self.sweepInterval
+            if sweeps { sweptAt = Monotonic.now }
             try connection.enterPipeline()
             if held.count > 0 { try connection.send("settle", binary: held.arrays) }
-            try connection.send("claim", binary: ask(lanes, discovers: discovers))
+            try connection.send("claim", binary: ask(lanes, discovers: discovers, sweeps: sweeps))
             let answers = try connection.sync(held.count > 0 ? 2 : 1)
             if held.count > 0 { done += try settled(held, answers[0]) }
             let answer = answers[answers.count - 1]
             held = Held(answer)
             if held.count > 0 {
-                note(answer, in: &lanes)
+                note(answer, in: &lanes, lag: waiting == nil ? 0 : Self.floorLag)
                 waiting?.claimed(held.numbers(answer))
             }
             if let waiting, held.count < batch {
@@ -96,18 +105,25 @@ struct FloorLoop: Sendable {
         return held.count
     }
 
-    private func note(_ answer: BareConnection.Answer, in lanes: inout [Lane]) {
+    private func note(_ answer: BareConnection.Answer, in lanes: inout [Lane], lag: Int64) {
         let slot = Array(answer.bytes(0, 0))
         let name = Array(answer.bytes(0, 1))
-        let floor = Array(answer.bytes(0, 2))
-        if let known = lanes.firstIndex(where: { $0.slot == slot && $0.name == name }) {
-            lanes[known].floor = floor
-        } else {
-            lanes.append(Lane(slot: slot, name: name, floor: floor))
+        let lowest = Array(answer.bytes(0, 2))
+        let now = Monotonic.now
+        guard let known = lanes.firstIndex(where: { $0.slot == slot && $0.name == name }) else {
+            return lanes.append(
+                Lane(
+                    slot: slot, name: name, floor: lag == 0 ? lowest : bigEndian(Int64(0)), candidate: (lowest, now)))
+        }
+        if lag == 0 {
+            lanes[known].floor = lowest
+        } else if now - lanes[known].candidate.since >= lag {
+            lanes[known].floor = lanes[known].candidate.floor
+            lanes[known].candidate = (lowest, now)
         }
     }
 
-    private func ask(_ lanes: [Lane], discovers: Bool) -> [[UInt8]?] {
+    private func ask(_ lanes: [Lane], discovers: Bool, sweeps: Bool) -> [[UInt8]?] {
         var slots = BareArray(of: BareArray.int2)
         var names = BareArray(of: BareArray.text)
         var floors = BareArray(of: BareArray.int8)
@@ -115,7 +131,7 @@ struct FloorLoop: Sendable {
         for lane in lanes {
             slots.append(lane.slot)
             names.append(lane.name)
-            floors.append(lane.floor)
+            floors.append(sweeps ? bigEndian(Int64(0)) : lane.floor)
             limits.append(bigEndian(Int32(batch)))
         }
         return [

@@ -89,7 +89,7 @@ package struct HeldHorizonScenario: Scenario {
                     }
                     let enqueued = try await producing.transactions * job.batch
                     let cost = try await context.meter.read().cost(since: before, tasks: tally.count)
-                    try await tally.wait(for: enqueued)
+                    try await tally.wait(for: enqueued, by: "the relay")
                     return (windows, cost)
                 }
             }
@@ -107,9 +107,12 @@ package struct HeldHorizonScenario: Scenario {
     ) async throws -> [Window] {
         let count = max(2, Int(seconds / 10))
         let length = seconds / Double(count)
+        // the producers are a process that starts
+        while tally.count == 0 { try await Task.sleep(for: .milliseconds(1)) }
+        _ = watch.take()
         let began = ContinuousClock.now
         var windows: [Window] = []
-        var done = 0
+        var done = tally.count
         var from = Monotonic.now
         for index in 1...count {
             try await Task.sleep(until: began + .seconds(length * Double(index)), clock: .continuous)

@@ -18,7 +18,7 @@ struct IdleRelay: Sendable {
         let relay = try context.relay([handler])
         let idle = try await context.running([relay]) {
             // after the start, whose claims find their pace
-            try await Task.sleep(for: .seconds(2))
+            try await Task.sleep(for: .seconds(min(2, seconds)))
             return try await observe(in: context)
         }
         var result = ScenarioResult(
@@ -60,7 +60,7 @@ struct IdleRelay: Sendable {
 
     /// Every statement of an idle relay is a transaction of its own. Sessions report theirs at most a second late.
     private func transactions(in context: BenchContext) async throws -> Int {
-        try await Task.sleep(for: .milliseconds(1200))
+        try await Task.sleep(for: .seconds(min(1.2, seconds)))
         return try await context.database.query(
             "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()")[0]
             .decode(Int.self, at: 0)

@@ -107,9 +107,10 @@ package struct LatencyScenario: Scenario {
     private func produce(
         _ work: DatabaseJob.Work, _ load: LoadProcess, _ starts: Starts, _ nudged: Relay?, in context: BenchContext
     ) async throws -> Sample {
+        let seconds = context.sizes.seconds ?? 10
         // whoever drains is to have connected, and to be at rest
-        try await Task.sleep(for: .seconds(1))
-        var job = DatabaseJob(work, schema: context.schema, seconds: context.sizes.seconds ?? 10)
+        try await Task.sleep(for: .seconds(min(1, seconds)))
+        var job = DatabaseJob(work, schema: context.schema, seconds: seconds)
         job.rate = context.sizes.rate ?? 100
         job.payload = context.sizes.payload
         job.keepsTimes = true

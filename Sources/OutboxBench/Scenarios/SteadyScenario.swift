@@ -51,7 +51,10 @@ package struct SteadyScenario: Scenario {
 
 /// Producers in a process of their own, and a relay or a bare loop that drains what they enqueue; each task is counted.
 struct Flow: Sendable {
-    enum Drainer: Sendable { case relay, floor }
+    enum Drainer: String, Sendable {
+        case relay = "the relay"
+        case floor = "the floor"
+    }
 
     struct Outcome: Sendable {
         /// Tasks in a second, while the producers were at work.
@@ -89,7 +92,9 @@ struct Flow: Sendable {
             case .relay:
                 let handler = Handler(kind: "bench.task") { task, _ in tally.note(Ledger.number(task.payload)) }
                 let relay = try context.relay([handler], watch: watch)
-                return try await context.running([relay]) { try await produce(load, tally, watch, in: context) }
+                return try await context.running([relay]) {
+                    try await produce(load, drainer, tally, watch, in: context)
+                }
             case .floor:
                 let flag = Flag()
                 async let drained = onThread { [url = context.url, schema = context.schema] in
@@ -99,7 +104,7 @@ struct Flow: Sendable {
                         })
                 }
                 do {
-                    let outcome = try await produce(load, tally, watch, in: context)
+                    let outcome = try await produce(load, drainer, tally, watch, in: context)
                     flag.raise()
                     _ = try await drained
                     return outcome
@@ -114,7 +119,7 @@ struct Flow: Sendable {
 
     /// Lets the producers work, and waits until what they enqueued is drained.
     private func produce(
-        _ load: LoadProcess, _ tally: Tally, _ watch: ClaimWatch, in context: BenchContext
+        _ load: LoadProcess, _ drainer: Drainer, _ tally: Tally, _ watch: ClaimWatch, in context: BenchContext
     ) async throws -> Outcome {
         let job = job(in: context)
         let before = try await context.meter.read()
@@ -124,7 +129,7 @@ struct Flow: Sendable {
         let enqueued = report.transactions * job.batch
         // the producers' CPU in the server is in it, on both sides; what is left to drain is not
         let cost = try await context.meter.read().cost(since: before, tasks: drained)
-        try await tally.wait(for: enqueued)
+        try await tally.wait(for: enqueued, by: drainer.rawValue)
         return Outcome(
             enqueuedRate: Double(enqueued) / report.seconds, drainedRate: Double(drained) / report.seconds,
             backlog: Double(enqueued - drained), claims: claims.claimMilliseconds, cost: cost)
