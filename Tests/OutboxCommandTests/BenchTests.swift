@@ -47,7 +47,10 @@ import Glibc
     }
 
     @Test(arguments: [
-        (["drain", "--tasks", "700", "--runs", "2", "--payload", "0"], ["1 relay", "2 relays", "4 relays"]),
+        (
+            ["drain", "--tasks", "700", "--runs", "2", "--payload", "0"],
+            ["1 relay", "1 relay, over plain SQL", "2 relays", "4 relays"]
+        ),
         (["steady", "--seconds", "0.5", "--runs", "1", "--rate", "400"], ["400 tasks/s", "at the most"]),
         (
             ["enqueue", "--seconds", "0.1", "--runs", "2", "--clients", "1,3"],

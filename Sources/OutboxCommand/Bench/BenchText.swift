@@ -38,9 +38,13 @@ enum BenchText {
 
     /// The legend under the last table.
     static let legend = """
-        ratio: result over floor, the median of the runs' own ratios. CPU: milliseconds for 1,000 tasks, of the
-        process that runs relay or floor, and of the whole server. WAL: bytes. buffers: shared buffers that a claim
-        touches. memory: resident.
+        ratio         result over floor: the median of the runs' ratios, and the lowest and highest; for times, less
+                      is better
+        relay CPU     milliseconds for 1,000 tasks of the process that is the relay, or the floor's loop
+        Postgres CPU  the same of the whole server, whoever uses it
+        WAL/task      bytes
+        buffers       shared buffers that a claim touches
+        memory        resident
 
         """
 
