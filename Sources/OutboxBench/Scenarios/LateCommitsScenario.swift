@@ -8,9 +8,9 @@ internal import OutboxRelay
 package struct LateCommitsScenario: Scenario {
     package let name = "late-commits"
     package let summary =
-        "8 writers, 1 of 30 transactions open for up to 10 s: nothing lost, and how long after the commit"
+        "8 writers, 1 of 40 transactions open for up to 10 s: nothing lost, and how long after the commit"
     package let floor = "the tasks of the transactions that commit at once, in the same run"
-    package let defaults = "30 s, 1 run"
+    package let defaults = "60 s, 1 run"
     package let takes = "1 min"
 
     package init() {}
@@ -49,17 +49,16 @@ package struct LateCommitsScenario: Scenario {
         try await context.bench.empty()
         let starts = Starts()
         let handler = Handler(kind: "bench.task") { task, _ in starts.note([Ledger.number(task.payload)]) }
-        let seconds = context.sizes.seconds ?? 30
+        let seconds = context.sizes.seconds ?? 60
         return try await context.withLoad("database") { load in
             let relay = try context.relay([handler])
             return try await context.running([relay]) {
                 var job = DatabaseJob(.enqueue, schema: context.schema, seconds: seconds)
                 job.clients = context.sizes.clients?.first ?? 8
-                // so that most of the time of each is not spent behind its own long ones, and the machine is not full
                 job.rate = context.sizes.rate ?? 400
                 job.payload = context.sizes.payload
                 job.keepsTimes = true
-                job.longEvery = 30
+                job.longEvery = 40
                 job.longest = min(10, seconds / 3)
                 let before = try await context.meter.read()
                 let report = try await load.run(job, as: DatabaseReport.self)
