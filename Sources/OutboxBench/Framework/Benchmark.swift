@@ -60,7 +60,7 @@ package struct Benchmark: Sendable {
             try await bench.drop()
             return results
         } catch {
-            try? await bench.drop()
+            do { try await bench.drop() } catch let second { note("the schema is left as it is: \(second)") }
             throw error
         }
     }

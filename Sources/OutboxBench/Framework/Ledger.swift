@@ -65,7 +65,8 @@ package final class Ledger: Sendable {
 
     /// Returns when so many tasks have run.
     func wait(for tasks: Int) async throws {
-        while done < tasks { try await Task.sleep(for: .milliseconds(1)) }
+        var patience = Patience("\(tasks) tasks to run")
+        while done < tasks { try await patience.pause(at: done) }
     }
 
     /// - Throws: ``BenchFailure`` unless each task ran exactly once.

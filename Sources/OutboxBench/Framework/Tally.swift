@@ -36,7 +36,7 @@ final class Tally: Sendable {
     /// - Parameter who: Who runs them, to be named if that fails.
     /// - Throws: ``BenchFailure`` if a task ran twice, or for a minute none did although some are missing.
     func wait(for tasks: Int, by who: String) async throws {
-        var last = (count: -1, since: Monotonic.now)
+        var patience = Patience("\(who) to run \(tasks) tasks")
         while true {
             let (count, repeated) = state.withLock { ($0.count, $0.repeated) }
             guard repeated == 0 else { throw BenchFailure("\(who) ran \(repeated) tasks more than once") }
@@ -44,11 +44,7 @@ final class Tally: Sendable {
             guard count < tasks else {
                 throw BenchFailure("\(who) ran \(count) tasks, and only \(tasks) were enqueued")
             }
-            if count != last.count { last = (count, Monotonic.now) }
-            guard Monotonic.now - last.since < 60_000_000_000 else {
-                throw BenchFailure("\(who) lost \(tasks - count) of \(tasks) tasks")
-            }
-            try await Task.sleep(for: .milliseconds(2))
+            try await patience.pause(at: count)
         }
     }
 }

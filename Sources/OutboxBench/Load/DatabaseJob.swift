@@ -17,7 +17,7 @@ package struct DatabaseJob: Codable, Sendable {
         case insertMany
         /// No business row: tasks from arrays.
         case enqueueMany
-        /// A task and a notification of the channel `bench_floor`.
+        /// A business row, a task, and a notification of the channel `bench_floor`.
         case enqueueAndNotify
     }
 

@@ -159,8 +159,9 @@ private final class DatabaseClient {
     /// What a transaction of this job does between BEGIN and COMMIT.
     private func write(_ number: Int) throws {
         switch job.work {
-        case .business, .insert, .enqueue: try connection.execute("business", ["an order of the benchmark"])
-        case .insertMany, .enqueueMany, .enqueueAndNotify: break
+        case .business, .insert, .enqueue, .enqueueAndNotify:
+            try connection.execute("business", ["an order of the benchmark"])
+        case .insertMany, .enqueueMany: break
         }
         switch job.work {
         case .business: break

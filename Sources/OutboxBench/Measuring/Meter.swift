@@ -43,9 +43,6 @@ package struct Meter: Sendable {
             postgresCPU: server?.cpu, walBytes: try answers[0][0].decode(Int64.self, at: 0),
             fullPageImages: try answers[1][0].decode(Int64?.self, at: 0))
     }
-
-    /// Whether the server is on this machine, so that its CPU can be read.
-    package var knowsServer: Bool { server != nil }
 }
 
 extension Meter.Reading {

@@ -71,7 +71,10 @@ package struct BacklogScenario: Scenario {
                 try await context.bench.preload(
                     size, payload: context.sizes.payload, from: portion * size, checkpoints: false)
                 try await ledger.wait(for: (portion + 1) * size)
-                while try await context.bench.remaining() > 0 { try await Task.sleep(for: .milliseconds(1)) }
+                var patience = Patience("a portion to be settled")
+                while case let left = try await context.bench.remaining(), left > 0 {
+                    try await patience.pause(at: left)
+                }
                 let exchanges = watch.take()
                 if portion == 0 {
                     before = try await context.meter.read()

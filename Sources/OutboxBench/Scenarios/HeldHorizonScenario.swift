@@ -108,7 +108,8 @@ package struct HeldHorizonScenario: Scenario {
         let count = max(2, Int(seconds / 10))
         let length = seconds / Double(count)
         // the producers are a process that starts
-        while tally.count == 0 { try await Task.sleep(for: .milliseconds(1)) }
+        var patience = Patience("a first task")
+        while tally.count == 0 { try await patience.pause(at: 0) }
         _ = watch.take()
         let began = ContinuousClock.now
         var windows: [Window] = []

@@ -27,7 +27,8 @@ struct Bench: AsyncParsableCommand {
               outbox bench drain --database postgresql://localhost/scratch
 
             \(Self.scenarioList)
-            Without a name, all run but the long ones. outbox bench --list says more.
+            Without a name, all run but the long ones, which takes a quarter of an hour.
+            outbox bench --list says more.
             """)
 
     /// A line for each scenario: its name and how long it takes.

@@ -41,7 +41,7 @@ enum BenchText {
         ratio         result over floor: the median of the runs' ratios, and the lowest and highest; for times, less
                       is better
         relay CPU     milliseconds for 1,000 tasks of the process that is the relay, or the floor's loop
-        Postgres CPU  the same of the whole server, whoever uses it
+        Postgres CPU  the same of the whole server, whoever uses it; empty if it is not on this machine
         WAL/task      bytes
         buffers       shared buffers that a claim touches
         memory        resident
