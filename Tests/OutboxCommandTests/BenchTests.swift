@@ -57,7 +57,7 @@ import Glibc
             ["1 client", "3 clients", "1,000 at a time"]
         ),
         (["late-commits", "--seconds", "1", "--rate", "200"], ["late ones"]),
-        (["backlog", "--tasks", "2000", "--runs", "1"], ["2000 waiting"]),
+        (["backlog", "--tasks", "4000", "--runs", "1"], ["4000 waiting"]),
     ])
     func aScenarioComesToItsEnd(_ arguments: [String], _ variants: [String]) async throws {
         try await TestDatabase.empty { database in
