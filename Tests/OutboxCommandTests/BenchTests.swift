@@ -48,12 +48,12 @@ import Glibc
 
     @Test(arguments: [
         (
-            ["drain", "--tasks", "700", "--runs", "2", "--payload", "0"],
+            ["drain", "--tasks", "1500", "--runs", "1", "--payload", "0"],
             ["1 relay", "1 relay, over plain SQL", "2 relays", "4 relays"]
         ),
         (["steady", "--seconds", "0.5", "--runs", "1", "--rate", "400"], ["400 tasks/s", "at the most"]),
         (
-            ["enqueue", "--seconds", "0.1", "--runs", "2", "--clients", "1,3"],
+            ["enqueue", "--seconds", "0.1", "--runs", "1", "--clients", "1,3"],
             ["1 client", "3 clients", "1,000 at a time"]
         ),
         (["late-commits", "--seconds", "1", "--rate", "200"], ["late ones"]),
@@ -71,20 +71,17 @@ import Glibc
                 #expect(ratio.min > 0 && ratio.max.isFinite)
                 #expect(result.runs.allSatisfy { $0.value > 0 && $0.floor ?? 0 > 0 })
                 #expect(result.figures.allSatisfy { $0.value != nil }, "\(result.figures)")
+                #expect(result.cost.wal_bytes_per_task.map { $0 > 0 } ?? false)
             }
-            try await expectNothingLeft(in: database)
-        }
-    }
-
-    @Test func aDrainTellsWhatItCosts() async throws {
-        try await TestDatabase.empty { database in
-            let cost = try await bench(["drain", "--tasks", "3000", "--runs", "1"], on: database)[0].cost
-            #expect(try #require(cost.own_cpu_ms_per_1000) > 0)
-            #expect(try #require(cost.wal_bytes_per_task) > 50)
             #if os(Linux)
-            #expect(try #require(cost.postgres_cpu_ms_per_1000) >= 0)
-            #expect(try #require(cost.resident_bytes) > 1_000_000)
+            let cost = try #require(results.first?.cost)
+            #expect(cost.postgres_cpu_ms_per_1000 ?? -1 >= 0, "the server is on this machine")
+            if arguments[0] != "enqueue" {
+                #expect(cost.own_cpu_ms_per_1000 ?? 0 > 0)
+                #expect(cost.resident_bytes ?? 0 > 1_000_000)
+            }
             #endif
+            try await expectNothingLeft(in: database)
         }
     }
 
@@ -151,20 +148,7 @@ import Glibc
         }
     }
 
-    @Test(arguments: [SIGINT, SIGTERM])
-    func aSignalDropsTheSchemaAndEndsTheLoad(_ signal: Int32) async throws {
-        try await TestDatabase.empty { database in
-            let running = try OutboxBinary.Running(["bench", "steady", "--seconds", "30"], database: database)
-            try await waitForLoad(in: database)
-            running.signal(signal)
-            let result = await running.result()
-            #expect(result.status == 1)
-            #expect(result.errors.contains("interrupted"))
-            try await expectNothingLeft(in: database)
-        }
-    }
-
-    @Test func twoAtOnceWouldMeasureEachOther() async throws {
+    @Test func anotherOneIsRefusedAndASignalDropsTheSchema() async throws {
         try await TestDatabase.empty { database in
             let running = try OutboxBinary.Running(["bench", "steady", "--seconds", "30"], database: database)
             try await waitForLoad(in: database)
@@ -172,7 +156,10 @@ import Glibc
             #expect(second.status == 1)
             #expect(second.errors.contains("another benchmark runs in this database"))
             running.signal(SIGINT)
-            _ = await running.result()
+            let result = await running.result()
+            #expect(result.status == 1)
+            #expect(result.errors.contains("interrupted"))
+            try await expectNothingLeft(in: database)
         }
     }
 

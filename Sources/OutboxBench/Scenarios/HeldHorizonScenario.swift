@@ -72,7 +72,8 @@ package struct HeldHorizonScenario: Scenario {
         // the snapshot is taken by the first statement
         if isHeld { try await holder.run(["SELECT 1"]) }
         let seconds = context.sizes.seconds ?? 60
-        let flow = Flow(rate: rate, seconds: seconds)
+        // the producers begin before the first window, and are not to end before the last
+        let flow = Flow(rate: rate, seconds: seconds * 1.05 + 0.5)
         let tally = Tally()
         let watch = ClaimWatch()
         let handler = Handler(kind: "bench.task") { task, _ in tally.note(Ledger.number(task.payload)) }
@@ -117,7 +118,11 @@ package struct HeldHorizonScenario: Scenario {
         var from = Monotonic.now
         for index in 1...count {
             try await Task.sleep(until: began + .seconds(length * Double(index)), clock: .continuous)
-            let seen = watch.take()
+            var seen = watch.take()
+            while !seen.contains(where: { $0.claimed > 0 }) {
+                try await patience.pause(at: index)
+                seen += watch.take()
+            }
             let now = Monotonic.now
             let total = tally.count
             let buffers = try await watch.buffers(in: context.database) ?? .nan

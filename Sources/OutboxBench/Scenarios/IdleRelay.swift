@@ -25,9 +25,11 @@ struct IdleRelay: Sendable {
             "latency", "idle", unit: "transactions/s", runs: [.init(value: idle.transactions - nothing.transactions)])
         result.cost.residentBytes = idle.residentBytes
         result.figures = [
-            .init("WAL", (idle.walBytes - nothing.walBytes) * 60 / seconds, "bytes/min"),
+            .init("WAL", idle.walBytes * 60 / seconds, "bytes/min"),
+            .init("without it", nothing.walBytes * 60 / seconds, "bytes/min"),
             .init("CPU of the relay", idle.ownCPU * 100, "% of a core"),
-            .init("of Postgres", (idle.postgresCPU - nothing.postgresCPU) * 100, "% of a core"),
+            .init("of Postgres", idle.postgresCPU * 100, "% of a core"),
+            .init("without it", nothing.postgresCPU * 100, "% of a core"),
             .init("start to first claim", start, "ms"),
         ]
         return result
