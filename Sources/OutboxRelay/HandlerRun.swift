@@ -4,34 +4,71 @@
 internal import Logging
 internal import Outbox
 internal import OutboxCore
+internal import Synchronization
 
-/// One attempt of one handler.
+/// What all attempts of one relay share.
+final class RunSurroundings: Sendable {
+    let store: RelayStore
+    let logger: Logger
+    let mailbox: Mailbox<RelayMessage>
+
+    init(store: RelayStore, logger: Logger, mailbox: Mailbox<RelayMessage>) {
+        self.store = store
+        self.logger = logger
+        self.mailbox = mailbox
+    }
+}
+
+/// One attempt of one task: from its claim until it is settled or left to another, and the only thing that a relay
+/// allocates for it besides the payload and the Swift task.
 ///
-/// It is a task of its own, since a task group cannot cancel one of its children; the relay keeps it until it has
+/// It runs as a task of its own, since a task group cannot cancel one of its children; the relay keeps it until it has
 /// returned, and cancels it when its time or its lease is over.
-struct HandlerRun {
-    private let task: Task<Void, Never>
-    private let state: RunState
+final class HandlerRun: Sendable {
+    let task: ClaimedTask
+    let hold: Hold
+    let handler: Handler
+    let deadline: ContinuousClock.Instant
+    let surroundings: RunSurroundings
 
+    private struct State {
+        var running: Task<Void, Never>?
+        var cancellation: Cancellation?
+        var hasCompleted = false
+    }
+    private let state = Mutex(State())
+
+    /// - Parameter now: When it is claimed, which is when it starts but for the time of a few lines.
     init(
-        _ claimed: ClaimedTask, hold: Hold, handler: Handler, store: RelayStore, logger: Logger,
-        finished: @escaping @Sendable (Outcome) -> Void
+        _ task: ClaimedTask, hold: Hold, handler: Handler, now: ContinuousClock.Instant,
+        in surroundings: RunSurroundings
     ) {
-        let state = RunState()
-        self.state = state
-        task = Task {
-            let context = TaskContext(
-                id: claimed.id, kind: claimed.kind, idempotencyKey: claimed.idempotencyKey, attempt: claimed.attempt,
-                deadline: .now + handler.policy.timeout, relayLogger: logger, hold: hold, schema: store.schema,
-                state: state,
-                confirmLease: { hold in try await store.renew([hold]) == [hold.seq] }
-            )
-            finished(await handler.run(claimed, context))
+        self.task = task
+        self.hold = hold
+        self.handler = handler
+        self.surroundings = surroundings
+        deadline = now + handler.policy.timeout
+    }
+
+    func start() {
+        let running = Task {
+            let outcome = await handler.run(task, TaskContext(run: self))
+            surroundings.mailbox.post(.finished(seq: hold.seq, outcome))
         }
+        state.withLock { $0.running = running }
     }
 
     func cancel(_ reason: Cancellation) {
-        state.cancel(reason)
-        task.cancel()
+        let running = state.withLock { state in
+            state.cancellation = reason
+            return state.running
+        }
+        running?.cancel()
     }
+
+    // What the relay and the handler tell each other while the attempt runs.
+    var cancellation: Cancellation? { state.withLock { $0.cancellation } }
+    var hasCompleted: Bool { state.withLock { $0.hasCompleted } }
+    func noteCompletion() { state.withLock { $0.hasCompleted = true } }
+    func forgetCompletion() { state.withLock { $0.hasCompleted = false } }
 }

@@ -46,20 +46,22 @@ public final class Relay: Sendable {
         let store = RelayStore(
             database: database, relay: identity, scope: ClaimScope(settings), channels: channels.map(\.name),
             configuration: configuration, logger: logger)
-        mailbox = Mailbox()
+        let mailbox = Mailbox<RelayMessage>()
+        self.mailbox = mailbox
         stopGrace = configuration.stopGrace
         loop = RelayLoop(
             mailbox: mailbox, store: store, handlers: table, settings: settings,
             unhandledAfter: configuration.unhandledAfter,
             courier: AlertCourier(
                 store: store, channels: channels, groupInterval: configuration.groupInterval, logger: logger),
-            logger: logger)
+            bell: NudgeBell { mailbox.post(.nudged) }, nudgeSocket: configuration.nudgeSocket, logger: logger)
     }
 
     /// Runs until ``stop()`` is called or the task is cancelled, which is the same, and returns when the running tasks
     /// are finished or given back and everything is settled.
     ///
-    /// - Throws: ``RelayError/Code/unknownSchema`` if the database's outbox is not one that this relay knows.
+    /// - Throws: ``RelayError/Code/unknownSchema`` if the database's outbox is not one that this relay knows;
+    ///   ``NudgeError`` if there can be no socket at the configuration's `nudgeSocket`.
     public func run() async throws {
         let isFirst = hasRun.withLock { hasRun in
             defer { hasRun = true }
@@ -81,8 +83,9 @@ public final class Relay: Sendable {
         mailbox.post(.event(.stop(grace: stopGrace)))
     }
 
-    /// Says that there is work, so that the relay looks at once instead of at its next poll. A hint that may be lost.
+    /// Says that there is work, so that the relay looks at once instead of at its next poll: for a service that enqueues
+    /// in the process in which it runs its relay, after its commit. From other processes see ``Nudge``.
     public func nudge() {
-        mailbox.post(.event(.nudged))
+        loop.bell.nudge()
     }
 }

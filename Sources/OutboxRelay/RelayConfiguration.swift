@@ -15,8 +15,12 @@ public struct RelayConfiguration: Sendable {
     /// How long a claim gives the right to run a task; it is renewed while the task runs. If the relay vanishes, its
     /// tasks run again after that time. 1 second to 1 hour. Default: 30 seconds.
     public var lease: Duration
-    /// The pause between claims that find nothing, from the first to the longest. Default: 20 to 250 milliseconds.
+    /// The pause between claims: a quarter of the time for which nothing has come, within these bounds. Default: 6 to 250
+    /// milliseconds.
     public var poll: ClosedRange<Duration>
+    /// Where to make a Unix socket at which producers on this machine say that they have committed a task; see ``Nudge``.
+    /// A path of its own for each relay. Default: none.
+    public var nudgeSocket: String?
     /// How often claims look behind their floors and expired leases are returned. Default: 5 seconds.
     public var sweepInterval: Duration
     /// How long running tasks may take to finish after ``Relay/stop()`` before they are cancelled. Default: 25 seconds:
@@ -37,8 +41,9 @@ public struct RelayConfiguration: Sendable {
 
     public init(
         schema: Schema = .outbox, name: String? = nil, concurrency: Int = 64, lease: Duration = .seconds(30),
-        poll: ClosedRange<Duration> = .milliseconds(20) ... .milliseconds(250), sweepInterval: Duration = .seconds(5),
-        stopGrace: Duration = .seconds(25), cancellationGrace: Duration = .seconds(3), claimBytes: Int = 4 << 20,
+        poll: ClosedRange<Duration> = .milliseconds(6) ... .milliseconds(250), nudgeSocket: String? = nil,
+        sweepInterval: Duration = .seconds(5), stopGrace: Duration = .seconds(25),
+        cancellationGrace: Duration = .seconds(3), claimBytes: Int = 4 << 20,
         groupWait: Duration = .seconds(30), groupInterval: Duration = .seconds(300),
         unhandledAfter: Duration = .seconds(300)
     ) {
@@ -47,6 +52,7 @@ public struct RelayConfiguration: Sendable {
         self.concurrency = concurrency
         self.lease = lease
         self.poll = poll
+        self.nudgeSocket = nudgeSocket
         self.sweepInterval = sweepInterval
         self.stopGrace = stopGrace
         self.cancellationGrace = cancellationGrace

@@ -2,13 +2,15 @@
 // Copyright the Outbox project authors
 
 internal import Logging
+internal import Outbox
 internal import OutboxCore
 internal import PostgresClient
 
 /// What arrives at a relay.
 enum RelayMessage: Sendable {
     case event(Event)
-    case exchanged(RelayStore.Result)
+    case nudged
+    indirect case exchanged(RelayStore.Result)
     case finished(seq: Int64, Outcome)
     case heartbeatDue
     case heartbeatFailed([String: Tally])
@@ -23,9 +25,12 @@ struct RelayLoop: Sendable {
     let settings: Engine.Settings
     let unhandledAfter: Duration
     let courier: AlertCourier
+    let bell: NudgeBell
+    let nudgeSocket: String?
     let logger: Logger
 
     func run() async throws {
+        let socket = try nudgeSocket.map { path throws(NudgeError) in try NudgeSocket(path: path) }
         guard try await awaitKnownSchema() else { return }
         logger.info("relay started", metadata: ["channels": "\(store.channels.joined(separator: ","))"])
         if store.channels == ["log"] {
@@ -33,6 +38,7 @@ struct RelayLoop: Sendable {
         }
         let unsettled = await withDiscardingTaskGroup { group in
             var turn = RelayTurn(loop: self)
+            if let socket { group.addTask { await socket.listen(bell.nudge) } }
             group.addTask { await ticking(every: .seconds(10)) { mailbox.post(.heartbeatDue) } }
             while turn.unsettledAtStop == nil {
                 turn.handle(await mailbox.take(), in: &group)

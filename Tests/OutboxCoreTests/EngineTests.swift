@@ -33,7 +33,7 @@ import Testing
     }
 
     private func started(in commands: [Command]) -> [Int64] {
-        commands.compactMap { if case .start(let task) = $0 { task.hold.seq } else { nil } }
+        commands.compactMap { if case .start(let seq) = $0 { seq } else { nil } }
     }
 
     @Test func theFirstRoundSweepsAndDiscovers() throws {
@@ -48,13 +48,36 @@ import Testing
     @Test func claimsNoMoreThanItCanStartAndOneExchangeAtATime() throws {
         var engine = engine()
         _ = engine.handle(.woke, at: .zero)
-        #expect(exchange(in: engine.handle(.nudged, at: .milliseconds(1))) == nil, "one exchange is under way")
+        #expect(exchange(in: engine.handle(.woke, at: .milliseconds(1))) == nil, "one exchange is under way")
         let commands = engine.handle(
             .answered(Answer(claimed: (1...3).map { claimed($0) }, news: news([lane]))), at: .milliseconds(2))
         #expect(started(in: commands) == [1, 2, 3])
         let next = exchange(in: engine.handle(.nudged, at: .milliseconds(30)))
         #expect(next?.round?.total == 1, "one place is free")
         #expect(next?.round?.asks.map(\.lane) == [lane])
+    }
+
+    @Test func aNudgeDuringAClaimIsForTheNext() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.nudged, at: .milliseconds(1))
+        // the claim found a task, but perhaps not the one of the nudge
+        let next = exchange(
+            in: engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane]))), at: .milliseconds(2)))
+        #expect(next?.round?.total == 3)
+        #expect(next?.round?.discover == false)
+        #expect(exchange(in: engine.handle(.answered(Answer(news: news())), at: .milliseconds(3))) == nil)
+    }
+
+    @Test func aNudgeForWhichNothingIsFoundLooksForLanesButNotAgainAndAgain() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(news: news([lane]))), at: .milliseconds(1))
+        let first = exchange(in: engine.handle(.nudged, at: .milliseconds(2)))
+        #expect(first?.round?.discover == false)
+        #expect(exchange(in: engine.handle(.answered(Answer(news: news())), at: .milliseconds(3))) == nil)
+        let second = exchange(in: engine.handle(.woke, at: .milliseconds(51)))
+        #expect(second?.round?.discover == true)
     }
 
     @Test func whatGathersDuringAnExchangeGoesWithTheNext() throws {
@@ -303,7 +326,7 @@ import Testing
             for command in commands {
                 switch command {
                 case .exchange(let exchange): sent = exchange
-                case .start(let task): running.append(task.hold.seq)
+                case .start(let seq): running.append(seq)
                 case .renew(let holds): renewals = holds.map(\.seq)
                 default: break
                 }

@@ -41,12 +41,20 @@ func withRelay(
 }
 
 extension RelayConfiguration {
-    /// Short times, so that tests that wait for them are over soon.
+    /// Short times, so that tests that wait for them are over soon; but for the lease, which must not end because the
+    /// machine is busy.
     static let quick = RelayConfiguration(
-        concurrency: 16, lease: .seconds(1), poll: .milliseconds(5) ... .milliseconds(20),
+        concurrency: 16, lease: .seconds(20), poll: .milliseconds(5) ... .milliseconds(20),
         sweepInterval: .milliseconds(100),
         stopGrace: .seconds(10), cancellationGrace: .milliseconds(200), groupWait: .zero,
         groupInterval: .milliseconds(50))
+
+    /// The same, with leases that end within a test's patience.
+    static var shortLeases: RelayConfiguration {
+        var configuration = quick
+        configuration.lease = .seconds(1)
+        return configuration
+    }
 }
 
 extension Logger {

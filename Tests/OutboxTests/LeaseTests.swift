@@ -10,6 +10,13 @@ import Testing
 
 /// Leases, fences, crashes and the end of a relay.
 @Suite(.timeLimit(.minutes(2))) struct LeaseTests {
+    private func withRelay(
+        _ database: Database, _ handlers: [Handler], configuration: RelayConfiguration = .shortLeases,
+        _ body: (Relay) async throws -> Void
+    ) async throws {
+        try await OutboxTests.withRelay(database, handlers, configuration: configuration, body)
+    }
+
     private func enqueue(_ database: Database, _ count: Int = 1) async throws {
         try await database.transaction { try await $0.enqueue(batch: (0..<count).map { _ in ("k", []) }) }
     }

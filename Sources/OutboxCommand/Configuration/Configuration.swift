@@ -124,8 +124,8 @@ extension ConfigurationReader {
         let section = section(
             "relay", in: root,
             known: [
-                "name", "concurrency", "lease", "poll_fastest", "poll_slowest", "sweep_interval", "stop_grace",
-                "cancellation_grace",
+                "name", "concurrency", "lease", "poll_fastest", "poll_slowest", "nudge_socket", "sweep_interval",
+                "stop_grace", "cancellation_grace",
             ])
         var relay = RelayConfiguration()
         if let name = text("name", in: section) { relay.name = name.value }
@@ -142,6 +142,14 @@ extension ConfigurationReader {
             report(
                 section.origin(of: "poll_slowest"),
                 "relay.poll_slowest must not be shorter than relay.poll_fastest")
+        }
+        if let socket = text("nudge_socket", in: section) {
+            do {
+                _ = try Nudge(socket: socket.value)
+                relay.nudgeSocket = socket.value
+            } catch {
+                report(socket.origin, "relay.nudge_socket: \(error)")
+            }
         }
         let day = Duration.seconds(86_400)
         relay.sweepInterval = duration(

@@ -10,6 +10,8 @@ extension Engine {
     private static let mostLanes = 256
     /// The longest pause between claims that find nothing and are slow about it.
     private static let longestPoll: Duration = .seconds(2)
+    /// The shortest pause between discoveries that nudges ask for.
+    private static let shortestDiscovery: Duration = .milliseconds(50)
     /// How long a lane in which nothing is found is still asked by name.
     private static let laneMemory: Duration = .seconds(60)
 
@@ -123,6 +125,7 @@ extension Engine {
         // upkeep takes at most a hundredth of the time, a promotion, which moves tasks that are due, a twentieth
         let shortest = settings.poll.upperBound * 0.8
         if round.discover {
+            lastDiscovery = now
             nextDiscovery = now + discoveryPace.pause(after: news.took.discovery * 100, atLeast: shortest)
         }
         if round.rescue {
@@ -172,13 +175,32 @@ extension Engine {
         lanes = lanes.filter { $0.key.runsAlone || now - $0.value.lastYield < Self.laneMemory }
         guard round.total > 0 else { return }
         expectsMore = !answer.claimed.isEmpty && (isFull || reachedLimit)
-        pollInterval =
-            answer.claimed.isEmpty
-            ? min(pollInterval * 2, settings.poll.upperBound) : settings.poll.lowerBound
+        if !answer.claimed.isEmpty { lastFound = now }
+        // A quarter of the time for which nothing has come: a task waits for a small part of the usual time between two, and
+        // the polls from one to the next are few however far apart they are.
+        let quiet = max(settings.poll.lowerBound, min((now - lastFound) / 4, settings.poll.upperBound))
         // A claim that finds nothing is quick, unless it walks what others are to run: then a fifth of the time is enough.
         let wish = answer.claimed.isEmpty ? min((now - sentAt) * 4, Self.longestPoll) : .zero
-        let pause = pollPace.pause(after: wish, atLeast: jittered(pollInterval))
+        let pause = pollPace.pause(after: wish, atLeast: jittered(quiet))
         if nextPoll <= now || !answer.claimed.isEmpty { nextPoll = now + pause }
+        if let nudgedAt { heed(nudgedAt, round, foundNothing: answer.claimed.isEmpty, sentAt: sentAt, at: now) }
+    }
+
+    /// A nudge that came after the claim was sent is for the next one. One before it for which nothing was found is of a
+    /// lane that nobody has asked for yet, or another relay was faster: then the lanes are looked for, though not at
+    /// every nudge of a relay that is always too late.
+    private mutating func heed(
+        _ nudge: Duration, _ round: Round, foundNothing: Bool, sentAt: Duration, at now: Duration
+    ) {
+        if nudge > sentAt {
+            nextPoll = now
+            return
+        }
+        nudgedAt = nil
+        if foundNothing, !round.discover {
+            nextDiscovery = min(nextDiscovery, max(now, lastDiscovery + Self.shortestDiscovery))
+            nextPoll = min(nextPoll, nextDiscovery)
+        }
     }
 
     mutating func noteExchangeFailure(unknown: Bool, at now: Duration) {

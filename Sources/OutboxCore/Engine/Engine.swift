@@ -41,8 +41,12 @@ package struct Engine: Sendable {
     var turn = 0
     var currentSlot: Int16?
     var expectsMore = true
-    var pollInterval: Duration
+    /// When a claim last found a task.
+    var lastFound: Duration = .zero
     var nextPoll: Duration = .zero
+    /// The nudge that no claim has looked for yet.
+    var nudgedAt: Duration?
+    var lastDiscovery: Duration = .zero
     var nextSweep: Duration = .zero
     var nextDiscovery: Duration = .zero
     var nextPromotion: Duration = .zero
@@ -64,7 +68,6 @@ package struct Engine: Sendable {
         self.settings = settings
         random = SeededGenerator(seed: seed)
         kinds = KindRegister(settings: settings)
-        pollInterval = settings.poll.lowerBound
     }
 
     struct Running: Sendable {
@@ -118,8 +121,8 @@ package struct Engine: Sendable {
         switch event {
         case .woke: break
         case .nudged:
+            nudgedAt = now
             nextPoll = min(nextPoll, now)
-            nextDiscovery = min(nextDiscovery, now)
         case .answered(let answer): noteAnswer(answer, at: now, &commands)
         case .exchangeFailed(let unknown): noteExchangeFailure(unknown: unknown, at: now)
         case .renewed(let seqs): noteRenewal(Set(seqs), at: now, &commands)
