@@ -25,9 +25,10 @@ package struct BenchContext: Sendable {
     ///
     /// - Parameter watch: Told of every exchange with the database.
     package func relay(
-        _ handlers: [Handler], concurrency: Int? = nil, watch: ClaimWatch? = nil
+        _ handlers: [Handler], concurrency: Int? = nil, nudgeSocket: String? = nil, watch: ClaimWatch? = nil
     ) throws -> Relay {
         var settings = RelayConfiguration(schema: schema, concurrency: concurrency ?? sizes.concurrency)
+        settings.nudgeSocket = nudgeSocket
         if let watch { settings.observe = { watch.note($0) } }
         return try Relay(
             database: configuration, handlers: handlers, configuration: settings,

@@ -36,8 +36,8 @@ package struct DatabaseJob: Codable, Sendable {
     package var mostTransactions: Int?
     /// Whether the report has the time of each commit.
     package var keepsTimes = false
-    /// Whether each commit is told of.
-    package var tells = false
+    /// Where a relay is nudged after each commit.
+    package var nudgeSocket: String?
     /// One in so many transactions stays open after its rows are written; 0: none does.
     package var longEvery = 0
     /// For how long at most.

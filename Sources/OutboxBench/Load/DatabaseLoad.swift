@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
+internal import Outbox
 internal import OutboxCore
 internal import Synchronization
 
@@ -68,6 +69,7 @@ private final class DatabaseClient {
     private let job: DatabaseJob
     private let client: Int
     private let filling: String
+    private let nudge: Nudge?
     private var random: SeededGenerator
     private var number: Int
 
@@ -76,6 +78,7 @@ private final class DatabaseClient {
         self.job = job
         self.client = client
         random = SeededGenerator(seed: UInt64(client + 1))
+        nudge = try job.nudgeSocket.map { try Nudge(socket: $0) }
         filling = String(repeating: "x", count: job.payload)
         number = job.first + client
         for (name, text) in Self.statements(job.schema) { try connection.prepare(name, text) }
@@ -148,7 +151,7 @@ private final class DatabaseClient {
         try connection.execute("commit")
         number += job.batch * job.clients
         report.transactions += 1
-        if job.tells { BenchLoad.tell() }
+        nudge?.send()
         if job.keepsTimes {
             report.numbers.append(first)
             report.times.append(time)

@@ -18,13 +18,12 @@ internal import Glibc
 /// A child process that makes load, so that nobody charges it to the relay: this program once more, as
 /// `outbox bench-load NAME`.
 ///
-/// It reads a job as a line of JSON, works, and answers with a line of JSON; then it reads the next. Meanwhile it may
-/// tell of single events by lines with a single full stop. It ends with its input, and so with this process.
+/// It reads a job as a line of JSON, works, and answers with a line of JSON; then it reads the next. It ends with its input,
+/// and so with this process.
 package final class LoadProcess: Sendable {
     private let process: pid_t
     private let input: CInt
     private let replies: AsyncStream<[UInt8]>
-    private let told = Mutex<(@Sendable () -> Void)?>(nil)
     private let ended: AsyncStream<Void>
 
     /// - Parameter name: Which load it makes: see ``BenchLoad``.
@@ -48,15 +47,9 @@ package final class LoadProcess: Sendable {
         let (replies, reply) = AsyncStream.makeStream(of: [UInt8].self)
         let (ended, end) = AsyncStream.makeStream(of: Void.self)
         (self.replies, self.ended) = (replies, ended)
-        let started = DetachedThread.start { [weak self, process] in
+        let started = DetachedThread.start { [process] in
             var lines = LineSource(descriptor: output)
-            while let line = lines.next() {
-                if line == [UInt8(ascii: ".")] {
-                    self?.told.withLock { $0 }?()
-                } else {
-                    reply.yield(line)
-                }
-            }
+            while let line = lines.next() { reply.yield(line) }
             reply.finish()
             close(output)
             var status: CInt = 0
@@ -67,12 +60,9 @@ package final class LoadProcess: Sendable {
     }
 
     /// Has a job done and returns the report.
-    ///
-    /// - Parameter tell: Called, on a thread of its own, at every event that the job tells of.
     package func run<Report: Decodable>(
-        _ job: some Encodable, as report: Report.Type = Report.self, tell: (@Sendable () -> Void)? = nil
+        _ job: some Encodable, as report: Report.Type = Report.self
     ) async throws -> Report {
-        told.withLock { $0 = tell }
         let line = Array(try JSONEncoder().encode(job)) + [UInt8(ascii: "\n")]
         guard writeAll(input, line) else { throw BenchFailure("the load process has ended") }
         var iterator = replies.makeAsyncIterator()

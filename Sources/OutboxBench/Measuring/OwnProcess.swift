@@ -25,6 +25,14 @@ enum OwnProcess {
     }
 }
 
+extension OwnProcess {
+    /// A path for a file of this process that ends with it.
+    static func temporaryPath(_ name: String) -> String {
+        let directory = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+        return "\(directory)/\(getpid())-\(name)"
+    }
+}
+
 /// The small files under /proc.
 enum ProcFile {
     /// `nil` if there is none, as when a process has ended.

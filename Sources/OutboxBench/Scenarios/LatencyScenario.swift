@@ -11,7 +11,7 @@ internal import OutboxRelay
 package struct LatencyScenario: Scenario {
     package let name = "latency"
     package let summary =
-        "from COMMIT to the handler's start at 100 tasks/s, by polling and with a nudge; and being idle"
+        "from COMMIT to the handler's start at 100 tasks/s, by polling and nudged over a socket; and being idle"
     package let floor = "NOTIFY in the producer's transaction, and a bare loop over libpq that listens and claims"
     package let defaults = "100 tasks/s, 10 s each, 3 runs; 20 s idle"
     package let takes = "3 min"
@@ -65,9 +65,10 @@ package struct LatencyScenario: Scenario {
         return try await context.withLoad("database") { load in
             if waker == .notification { return try await measureFloor(load, starts, in: context) }
             let handler = Handler(kind: "bench.task") { task, _ in starts.note([Ledger.number(task.payload)]) }
-            let relay = try context.relay([handler])
+            let socket = waker == .nudge ? OwnProcess.temporaryPath("outbox-bench.sock") : nil
+            let relay = try context.relay([handler], nudgeSocket: socket)
             return try await context.running([relay]) {
-                try await produce(.enqueue, load, starts, waker == .nudge ? relay : nil, in: context)
+                try await produce(.enqueue, load, starts, nudging: socket, in: context)
             }
         }
     }
@@ -89,7 +90,7 @@ package struct LatencyScenario: Scenario {
                     claimed: { starts.note($0) }))
         }
         do {
-            let sample = try await produce(.enqueueAndNotify, load, starts, nil, in: context)
+            let sample = try await produce(.enqueueAndNotify, load, starts, in: context)
             flag.raise()
             _ = try await served
             return sample
@@ -101,7 +102,8 @@ package struct LatencyScenario: Scenario {
     }
 
     private func produce(
-        _ work: DatabaseJob.Work, _ load: LoadProcess, _ starts: Starts, _ nudged: Relay?, in context: BenchContext
+        _ work: DatabaseJob.Work, _ load: LoadProcess, _ starts: Starts, nudging socket: String? = nil,
+        in context: BenchContext
     ) async throws -> Sample {
         let seconds = context.sizes.seconds ?? 10
         // whoever drains is to have connected, and to be at rest
@@ -110,9 +112,9 @@ package struct LatencyScenario: Scenario {
         job.rate = context.sizes.rate ?? 100
         job.payload = context.sizes.payload
         job.keepsTimes = true
-        job.tells = nudged != nil
+        job.nudgeSocket = socket
         let before = try await context.meter.read()
-        let report = try await load.run(job, as: DatabaseReport.self) { nudged?.nudge() }
+        let report = try await load.run(job, as: DatabaseReport.self)
         let after = try await context.meter.read()
         let milliseconds = try await starts.delays(after: report)
         var cost = after.cost(since: before, tasks: report.transactions)
