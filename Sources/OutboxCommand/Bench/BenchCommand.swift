@@ -75,7 +75,9 @@ struct Bench: AsyncParsableCommand {
             if showsProgress { Terminal.error.write("\(line)\n") }
         }
         let scenarios = try chosen()
-        // The schema is to go whatever happens: a signal ends the measurement, and not the process.
+        // The schema is to go whatever happens: a signal ends the measurement, and not the process; nor does a reader of
+        // the output, or a load process, that has gone away.
+        signal(SIGPIPE, SIG_IGN)
         let running = Task {
             var results: [ScenarioResult] = []
             try await benchmark.run(scenarios) { found in
