@@ -19,9 +19,14 @@ import Synchronization
 /// connections are kept and used again, but for those on which something came unasked for. A request is sent once:
 /// libcurl's own repetition, on a kept connection that turns out to be closed, is refused.
 ///
+/// The thread, and libcurl with it, starts with the first request: setting up OpenSSL reads 2.2 MB of it into memory,
+/// which a relay that has nothing to deliver does without.
+///
 /// Dropping the last reference stops the thread and fails what is left, as ``shutdown(grace:)`` without grace does.
 package final class CurlDriver: Sendable {
-    private let queue: CurlQueue
+    private let queue = CurlQueue()
+    private let limits: Limits
+    private let hasThread = Mutex(false)
     private let lastID = Atomic<UInt64>(0)
 
     /// What bounds one driver.
@@ -37,17 +42,8 @@ package final class CurlDriver: Sendable {
         package init() {}
     }
 
-    /// Starts the thread. Throws ``CurlError`` if the system has no thread or libcurl no memory left.
-    package init(limits: Limits = Limits()) throws {
-        guard CurlLibrary.isReady else { throw CurlError.local("libcurl could not be initialised") }
-        let queue = CurlQueue()
-        self.queue = queue
-        let started = DetachedThread.start {
-            // Everything that libcurl owns is made and freed on this thread and never leaves it.
-            guard let loop = CurlLoop(queue: queue, limits: limits) else { return queue.close() }
-            loop.run()
-        }
-        guard started else { throw CurlError.local("no thread could be started") }
+    package init(limits: Limits = Limits()) {
+        self.limits = limits
     }
 
     deinit {
@@ -56,9 +52,11 @@ package final class CurlDriver: Sendable {
 
     /// Sends one request and waits for its answer, whatever its status.
     ///
-    /// Throws ``CurlError`` if there is none, and `CancellationError` as soon as the calling task is cancelled: the
-    /// transfer is then given up and its connection closed.
+    /// Throws ``CurlError`` if there is none, also for want of a thread or of memory for libcurl, and
+    /// `CancellationError` as soon as the calling task is cancelled: the transfer is then given up and its connection
+    /// closed.
     package func perform(_ request: CurlRequest) async throws -> CurlResponse {
+        try startThread()
         let id = lastID.add(1, ordering: .relaxed).newValue
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
@@ -73,7 +71,25 @@ package final class CurlDriver: Sendable {
     /// ``CurlError/shutDown`` and returns when the thread has freed everything. May be called more than once.
     package func shutdown(grace: Duration = .zero) async {
         queue.stop(grace: grace)
+        hasThread.withLock { hasThread in
+            // the last word is the thread's, where there is one
+            if !hasThread { queue.close() }
+            hasThread = true
+        }
         await queue.closed()
+    }
+
+    private func startThread() throws {
+        try hasThread.withLock { hasThread in
+            guard !hasThread else { return }
+            guard CurlLibrary.isReady else { throw CurlError.local("libcurl could not be initialised") }
+            hasThread = DetachedThread.start { [queue, limits] in
+                // Everything that libcurl owns is made and freed on this thread and never leaves it.
+                guard let loop = CurlLoop(queue: queue, limits: limits) else { return queue.close() }
+                loop.run()
+            }
+            guard hasThread else { throw CurlError.local("no thread could be started") }
+        }
     }
 }
 

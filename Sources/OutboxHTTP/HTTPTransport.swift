@@ -7,7 +7,7 @@ public import OutboxRelay
 
 /// What HTTP deliveries and webhook alerts share: one thread, its connections, and their keep-alive.
 ///
-///     let transport = try HTTPTransport()
+///     let transport = HTTPTransport()
 ///     let partner = try HTTPEndpoint(name: "partner", url: "https://partner.example/hooks")
 ///     let relay = try Relay(
 ///         database: database,
@@ -17,11 +17,9 @@ public import OutboxRelay
 public struct HTTPTransport: Sendable {
     private let driver: CurlDriver
 
-    /// Starts the thread.
-    ///
-    /// - Throws: If libcurl cannot be set up or there is no room for a thread.
-    public init() throws {
-        driver = try CurlDriver()
+    /// Starts nothing yet: the thread comes with the first delivery.
+    public init() {
+        driver = CurlDriver()
     }
 
     /// Handlers that deliver tasks of these kinds to an endpoint, and also tasks whose producer named the endpoint.

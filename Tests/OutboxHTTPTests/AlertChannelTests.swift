@@ -33,7 +33,7 @@ let testAlertJSON =
     @Test func theWebhookPostsTheJSONUnderAStableKey() async throws {
         let server = try ScriptedServer { _, number in .send(number == 1 ? answer(503, body: "busy") : answer(202)) }
         defer { server.stop() }
-        let driver = try CurlDriver()
+        let driver = CurlDriver()
         let channel = WebhookChannel(
             endpoint: try HTTPEndpoint(name: "pager", url: server.url, headers: [("Authorization", "Bearer t")]),
             driver: driver)

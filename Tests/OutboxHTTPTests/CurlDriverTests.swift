@@ -14,7 +14,7 @@ import Glibc
 /// Connections, time and endings.
 @Suite struct CurlDriverTests {
     private func outcome(url: String) async throws -> Outcome {
-        let driver = try CurlDriver()
+        let driver = CurlDriver()
         let outcome = await HTTPDelivery(endpoint: try HTTPEndpoint(name: "t", url: url), driver: driver).deliver(
             testTask())
         await driver.shutdown()
@@ -74,7 +74,7 @@ import Glibc
         // The client's hello holds no empty line, so this server waits for more of it until it is stopped.
         let plain = try ScriptedServer(always: .hold)
         defer { plain.stop() }
-        let driver = try CurlDriver()
+        let driver = CurlDriver()
         let endpoint = try HTTPEndpoint(name: "t", url: "https://127.0.0.1:\(plain.port)/")
         async let outcome = HTTPDelivery(endpoint: endpoint, driver: driver).deliver(testTask())
         while plain.connections == 0 { await Task.yield() }
@@ -107,7 +107,7 @@ import Glibc
     @Test func aConfiguredProxyIsUsedAndItsAbsenceIsNotTheReceiversFault() async throws {
         let proxy = try ScriptedServer(always: .send(answer(200)))
         defer { proxy.stop() }
-        let driver = try CurlDriver()
+        let driver = CurlDriver()
         let through = try HTTPEndpoint(
             name: "t", url: "http://receiver.example/hook", proxy: "http://127.0.0.1:\(proxy.port)")
         #expect(await HTTPDelivery(endpoint: through, driver: driver).deliver(testTask()) == .succeeded)
@@ -226,7 +226,7 @@ import Glibc
         defer { server.stop() }
         weak var dropped: CurlDriver?
         do {
-            let driver = try CurlDriver()
+            let driver = CurlDriver()
             dropped = driver
             let endpoint = try HTTPEndpoint(name: "t", url: server.url)
             #expect(await HTTPDelivery(endpoint: endpoint, driver: driver).deliver(testTask()) == .succeeded)

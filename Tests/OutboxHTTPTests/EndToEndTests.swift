@@ -19,7 +19,7 @@ import Testing
     ) async throws {
         defer { server.stop() }
         let database = Database(try await ThrowAwayPostgres.shared().makeOutbox())
-        let transport = try HTTPTransport()
+        let transport = HTTPTransport()
         let endpoint = try HTTPEndpoint(name: "partner", url: server.url + "hooks")
         let channels =
             try alerts.map { [transport.alertChannel(try HTTPEndpoint(name: "oncall", url: server.url + $0))] } ?? []

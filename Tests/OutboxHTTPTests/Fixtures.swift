@@ -42,7 +42,7 @@ func withDelivery<R>(
     let endpoint = try HTTPEndpoint(
         name: "test", url: server.url + path, headers: headers, connectTimeout: timeout, timeout: timeout, proxy: proxy,
         idempotencyKeyStyle: style)
-    let driver = try CurlDriver(limits: limits)
+    let driver = CurlDriver(limits: limits)
     let result = try await body(HTTPDelivery(endpoint: endpoint, driver: driver), driver)
     await driver.shutdown()
     return result

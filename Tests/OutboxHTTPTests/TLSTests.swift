@@ -17,7 +17,7 @@ struct TLSTests {
     @Test func onlyTrustedCertificatesAreSpokenTo() async throws {
         let server = try #require(TLSServer())
         defer { server.stop() }
-        let driver = try CurlDriver()
+        let driver = CurlDriver()
         func deliver(host: String, caFile: String?) async throws -> Outcome {
             let endpoint = try HTTPEndpoint(name: "t", url: "https://\(host):\(server.port)/", caFile: caFile)
             return await HTTPDelivery(endpoint: endpoint, driver: driver).deliver(testTask())

@@ -35,7 +35,7 @@ struct Sidecar {
                 "schema": "\(configuration.relay.schema)",
                 "concurrency": "\(configuration.relay.concurrency)",
             ])
-        let transport = try HTTPTransport()
+        let transport = HTTPTransport()
         var handlers: [Handler] = []
         for delivery in configuration.deliveries {
             handlers += transport.handlers(

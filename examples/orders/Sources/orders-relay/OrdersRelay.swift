@@ -16,7 +16,7 @@ struct OrdersRelay {
         let gateway = PaymentGateway(url: try Stage.url("GATEWAY_URL"))
         let partner = try HTTPEndpoint(name: "partner", url: Stage.variable("PARTNER_URL"), timeout: .seconds(2))
         let oncall = try HTTPEndpoint(name: "oncall", url: Stage.variable("ALERTS_URL"))
-        let transport = try HTTPTransport()
+        let transport = HTTPTransport()
 
         let charging = Handler(ChargeCard.self, policy: HandlerPolicy(retry: Self.retry, timeout: .seconds(10))) {
             task, context in
