@@ -33,7 +33,7 @@ struct OutboxCommand: AsyncParsableCommand {
         version: RelayIdentity.version,
         subcommands: [
             Migrate.self, Run.self, EnqueueCommand.self, Status.self, Tasks.self, Dead.self, ConfigCommand.self,
-            Bench.self,
+            Bench.self, BenchLoadCommand.self,
         ]
     )
 

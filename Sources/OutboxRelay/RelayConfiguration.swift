@@ -36,6 +36,8 @@ public struct RelayConfiguration: Sendable {
     public var groupInterval: Duration
     /// How long tasks that no relay can run may wait before a person is told. Default: 5 minutes.
     public var unhandledAfter: Duration
+    /// Told of every exchange with the database; for benchmarks.
+    package var observe: (@Sendable (ExchangeNote) -> Void)?
 
     public init(
         schema: Schema = .outbox, name: String? = nil, concurrency: Int = 64, lease: Duration = .seconds(30),

@@ -12,6 +12,7 @@ import Testing
         ["status"], ["tasks"], ["tasks", "list"], ["tasks", "show"], ["tasks", "cancel"], ["dead"],
         ["dead", "list"],
         ["dead", "show"], ["dead", "replay"], ["dead", "discard"], ["config"], ["config", "check"],
+        ["bench"],
     ]
 
     @Test(arguments: commands)

@@ -3,67 +3,108 @@
 
 internal import ArgumentParser
 internal import OutboxBench
-internal import OutboxCore
+internal import OutboxRelay
 internal import PostgresClient
+
+#if canImport(Darwin)
+internal import Darwin
+#else
+internal import Glibc
+#endif
 
 /// `outbox bench`: what this database and this machine make of it.
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure how fast a relay drains tasks, beside the floor of the same run.",
+        abstract: "Measure, in a schema of its own, what this database makes of it.",
         discussion: """
-            It makes a schema outbox_bench in the database, fills it, drains it, and drops it; nothing
-            else is touched. The floor is a bare loop over libpq that sends the relay's own claims and
-            settlements and does nothing with the tasks: what a relay takes longer is the relay's own.
-            Absolute figures are the machine's; compare the ratios.
+            It makes a schema outbox_bench in the database, fills and drains it, and
+            drops it; nothing else is touched. Each scenario measures its subject and a
+            floor in turn, on the same machine in the same minute: read the ratios, with
+            the lowest and the highest run beside the median. Absolute figures are the
+            machine's. CPU and write-ahead log are those of the whole server, so that
+            what others do there meanwhile counts as well.
 
-              outbox bench --database postgresql://localhost/scratch
+              outbox bench drain --database postgresql://localhost/scratch
+
+            \(Self.scenarioList)
+            Without a name, all run but the long ones, which takes a quarter of an hour.
+            outbox bench --list says more.
             """)
 
-    @Option(help: ArgumentHelp("How many tasks a run drains.", valueName: "count")) var tasks = 100_000
-    @Option(help: ArgumentHelp("The size of each payload.", valueName: "bytes")) var payload = 200
-    @Option(help: ArgumentHelp("How many runs; the median counts.", valueName: "count")) var runs = 5
-    @Option(help: ArgumentHelp("How many tasks the relay runs at once.", valueName: "count")) var concurrency = 1000
+    /// A line for each scenario: its name and how long it takes.
+    private static var scenarioList: String {
+        let width = Scenarios.all.map(\.name.count).max() ?? 0
+        return Scenarios.all.map { scenario in
+            "  \(scenario.name)\(String(repeating: " ", count: width - scenario.name.count))  "
+                + "\(scenario.takes)\(scenario.isLong ? " (long)" : "")\n"
+        }.joined()
+    }
+
+    @Argument(help: ArgumentHelp("What to measure.", valueName: "scenario")) var scenarios: [String] = []
+    @Flag(help: "List the scenarios, their floors and their sizes.") var list = false
+    @OptionGroup var sizes: SizeOptions
     @OptionGroup var options: DatabaseOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard tasks > 0, runs > 0, (0...1_048_576).contains(payload), (1...10_000).contains(concurrency) else {
-            throw ValidationError(
-                "--tasks and --runs are at least 1, --payload 0 to 1048576, --concurrency 1 to 10000.")
+        _ = try chosen()
+        guard options.schema == nil else {
+            throw ValidationError("The benchmark has a schema of its own; leave --schema out.")
+        }
+    }
+
+    /// The scenarios that are named, or all that are not long.
+    private func chosen() throws -> [any Scenario] {
+        guard !scenarios.isEmpty else { return Scenarios.all.filter { !$0.isLong } }
+        return try scenarios.map { name in
+            guard let scenario = Scenarios.all.first(where: { $0.name == name }) else {
+                throw ValidationError(
+                    "There is no scenario '\(name)'. There are: \(Scenarios.all.map(\.name).joined(separator: ", ")).")
+            }
+            return scenario
         }
     }
 
     func run() async throws {
-        var bench = DrainBench()
-        bench.tasks = tasks
-        bench.payloadBytes = payload
-        bench.runs = runs
-        bench.concurrency = concurrency
+        if list { return listScenarios() }
         let settings = try options.settings()
+        let configuration = try settings.configuration()
         let isJSON = output.json
-        let results = try await bench.measure(try settings.configuration(), connectionString: settings.url ?? "") {
-            run in
-            guard !isJSON else { return }
-            print(
-                "floor \(Int(run.floor)) tasks/s, relay \(Int(run.relay)) tasks/s, ratio \(rounded(run.ratio)), "
-                    + "relay CPU \(rounded(run.relayCPU.inSeconds * 1000)) ms per 1,000 tasks")
+        let showsProgress = Terminal.error.isTerminal
+        let benchmark = Benchmark(configuration, url: settings.url ?? "", sizes: sizes.sizes) { line in
+            if showsProgress { Terminal.error.write("\(line)\n") }
         }
-        let ratios = results.map(\.ratio)
-        if isJSON {
-            printJSON { json in
-                json.object { json in
-                    json.member("floor_per_second", results.map(\.floor).median)
-                    json.member("relay_per_second", results.map(\.relay).median)
-                    json.member("ratio", ratios.median)
-                    json.member("relay_cpu_ms_per_1000", results.map { $0.relayCPU.inSeconds * 1000 }.median)
-                }
+        let scenarios = try chosen()
+        // The schema is to go whatever happens: a signal ends the measurement, and not the process; nor does a reader of
+        // the output, or a load process, that has gone away.
+        signal(SIGPIPE, SIG_IGN)
+        let running = Task {
+            var results: [ScenarioResult] = []
+            try await benchmark.run(scenarios) { found in
+                results += found
+                if !isJSON { BenchText.print(found) }
             }
-        } else {
-            print(
-                "median of \(runs): ratio \(rounded(ratios.median)) (\(rounded(ratios.min() ?? .nan)) to \(rounded(ratios.max() ?? .nan)))"
-            )
+            return results
+        }
+        let signals = SignalSources([SIGINT, SIGTERM]) { _ in running.cancel() }
+        defer { signals.cancel() }
+        let results: [ScenarioResult]
+        do {
+            results = try await running.value
+        } catch let failure as BenchFailure {
+            throw Problem(.failed, failure.description, hint: failure.hint)
+        } catch is CancellationError {
+            throw Problem(.failed, "interrupted; the schema outbox_bench is dropped")
+        }
+        if isJSON { BenchJSON.print(results) } else { Terminal.output.write(BenchText.legend) }
+    }
+
+    private func listScenarios() {
+        for scenario in Scenarios.all {
+            say("\(scenario.name)  (\(scenario.takes)\(scenario.isLong ? ", only when named" : ""))")
+            say("  measures  \(scenario.summary)")
+            say("  floor     \(scenario.floor)")
+            say("  default   \(scenario.defaults)")
         }
     }
 }
-
-private func rounded(_ value: Double) -> Double { (value * 100).rounded() / 100 }

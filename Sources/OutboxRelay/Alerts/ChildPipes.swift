@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
-import Synchronization
+package import Synchronization
 
 #if canImport(Darwin)
 import Darwin
@@ -10,20 +10,20 @@ import Glibc
 #endif
 
 /// Keeps one child from inheriting the pipes that are being made for another.
-let spawnLock = Mutex(())
+package let spawnLock = Mutex(())
 
 /// The pipes between this process and a child: one to its standard input, one from its output and error output.
 ///
 /// Every end is closed in whatever else this process starts meanwhile: an end that a stranger held would keep the
 /// child from ever seeing the end of its input. Making a pipe and marking it are two steps (Swift's Glibc module lacks
 /// `pipe2`), so pipes are made, and children are started, under ``spawnLock``.
-final class ChildPipes {
-    private(set) var childInput: CInt = -1
-    private(set) var childOutput: CInt = -1
-    private(set) var input: CInt = -1
-    private(set) var output: CInt = -1
+package final class ChildPipes {
+    package private(set) var childInput: CInt = -1
+    package private(set) var childOutput: CInt = -1
+    package private(set) var input: CInt = -1
+    package private(set) var output: CInt = -1
 
-    init?() {
+    package init?() {
         guard let (inputReader, inputWriter) = makePipe() else { return nil }
         (childInput, input) = (inputReader, inputWriter)
         // The deinitialiser runs even if this fails, and closes the first pipe.
@@ -39,7 +39,7 @@ final class ChildPipes {
     }
 
     /// After the child has its copies: what is left open then is closed when the child closes it.
-    func closeChildEnds() {
+    package func closeChildEnds() {
         close(&childInput)
         close(&childOutput)
     }

@@ -2,19 +2,20 @@
 // Copyright the Outbox project authors
 
 #if canImport(Darwin)
-import Darwin
+package import Darwin
 #else
-import Glibc
+package import Glibc
 #endif
 
 /// Why a program was not started, as an `errno`.
-struct SpawnFailure: Error {
-    let number: CInt
+package struct SpawnFailure: Error {
+    package let number: CInt
 }
 
 /// Starts a program with `posix_spawnp`: directly, in a process group of its own, with no signal blocked and with the
 /// pipes' ends as its standard streams. The relay's other descriptors are marked close-on-exec where they are made.
-func spawn(_ command: [String], environment: [String: String], pipes: ChildPipes) -> Result<pid_t, SpawnFailure> {
+package func spawn(_ command: [String], environment: [String: String], pipes: ChildPipes) -> Result<pid_t, SpawnFailure>
+{
     #if canImport(Darwin)
     var actions: posix_spawn_file_actions_t?
     var attributes: posix_spawnattr_t?

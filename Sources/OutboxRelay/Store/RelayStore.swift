@@ -20,6 +20,7 @@ struct RelayStore: Sendable {
     let channels: [String]
     let groupWait: Duration
     let logger: Logger
+    private let observe: (@Sendable (ExchangeNote) -> Void)?
     private let work: Line
     private let upkeep: Line
     private let leases: Line
@@ -36,6 +37,7 @@ struct RelayStore: Sendable {
         lease = configuration.lease
         claimBytes = configuration.claimBytes
         groupWait = configuration.groupWait
+        observe = configuration.observe
         // A standby takes no claims: with several hosts, find the primary; with one, fail clearly.
         let database = database.writable(applicationName: "outbox relay \(relay.name)")
         let timeout = max(.seconds(2), min(.seconds(15), configuration.lease / 2))
@@ -82,7 +84,9 @@ struct RelayStore: Sendable {
         var batch: [Statement] = []
         if !exchange.succeeded.isEmpty { batch.append(settle(exchange.succeeded)) }
         if !exchange.failed.isEmpty { batch.append(fail(exchange.failed)) }
-        if let round = exchange.round { batch.append(claim(round)) }
+        let claim = exchange.round.map(claim(_:))
+        if let claim { batch.append(claim) }
+        let sentAt = ContinuousClock.now
         var results = try await work.run(batch)[...]
         var answer = Answer()
         if !exchange.succeeded.isEmpty, let result = results.popFirst() { answer.settled += try result.seqs() }
@@ -95,6 +99,10 @@ struct RelayStore: Sendable {
             answer.stoppedAtBytes = claims.bytes >= claimBytes
             tasks = claims.tasks
         }
+        observe?(
+            ExchangeNote(
+                claim: claim, hasUpkeep: exchange.round.map { $0.rescue || $0.discover || $0.promote != nil } ?? false,
+                settled: answer.settled.count, claimed: tasks.count, took: .now - sentAt))
         return .answered(answer, tasks)
     }
 
