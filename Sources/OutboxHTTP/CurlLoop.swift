@@ -47,16 +47,16 @@ final class CurlLoop {
 
     private func begin(_ job: CurlJob) {
         guard let handle = spare.popLast() ?? CurlHandle() else {
-            return job.continuation.resume(throwing: CurlError.local("libcurl has no memory for a request"))
+            return job.completion(.failure(CurlError.local("libcurl has no memory for a request")))
         }
         let transfer = CurlTransfer(job: job, handle: handle, limits: limits, kept: kept)
         do {
             try transfer.prepare()
         } catch {
-            return job.continuation.resume(throwing: error)
+            return job.completion(.failure(error))
         }
         guard curl_multi_add_handle(multi, handle.easy) == CURLM_OK else {
-            return job.continuation.resume(throwing: CurlError.local("libcurl did not accept a request"))
+            return job.completion(.failure(CurlError.local("libcurl did not accept a request")))
         }
         running[job.id] = transfer
     }
@@ -71,26 +71,36 @@ final class CurlLoop {
         return false
     }
 
-    /// Answers the callers of all finished transfers. False if there were none.
+    /// Answers the callers of all finished transfers, together, so that whoever waits for several is woken once. False if
+    /// there were none.
     private func finish() -> Bool {
+        var answered: [(job: CurlJob, result: Result<CurlResponse, any Error>)] = []
         var finished = false
         var left: CInt = 0
         while let message = curl_multi_info_read(multi, &left) {
             guard message.pointee.msg == CURLMSG_DONE, let easy = message.pointee.easy_handle else { continue }
             // Both are read here: the message does not survive the removal of its handle.
             let code = message.pointee.data.result
-            guard let id = CurlTransfer.id(of: easy), let transfer = running[id] else { continue }
+            guard let transfer = CurlHandle.transfer(of: easy) else { continue }
             let result = transfer.result(code)
             kept.note(transfer.handle)
             remove(transfer)
-            if transfer.needsAnotherConnection {
+            if transfer.needsAnotherConnection || isMisdirected(result, transfer.job) {
                 begin(transfer.job.overFreshConnection)
             } else {
-                transfer.job.continuation.resume(with: result)
+                answered.append((transfer.job, result))
             }
             finished = true
         }
+        for (job, result) in answered { job.completion(result) }
         return finished
+    }
+
+    /// Whether the server says that this connection does not lead to the host (421, RFC 9110 section 15.5.20): it has
+    /// then not looked at the request, which may go once more over a new one.
+    private func isMisdirected(_ result: Result<CurlResponse, any Error>, _ job: CurlJob) -> Bool {
+        guard case .success(let response) = result else { return false }
+        return response.status == 421 && !job.request.needsFreshConnection
     }
 
     private func wait(until deadline: ContinuousClock.Instant?) {
@@ -105,7 +115,7 @@ final class CurlLoop {
     private func fail(_ id: UInt64, _ error: any Error) {
         guard let transfer = running[id] else { return }
         remove(transfer)
-        transfer.job.continuation.resume(throwing: error)
+        transfer.job.completion(.failure(error))
     }
 
     private func remove(_ transfer: CurlTransfer) {

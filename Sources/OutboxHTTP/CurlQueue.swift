@@ -8,19 +8,22 @@ import Synchronization
 package struct CurlJob: Sendable {
     let id: UInt64
     let request: CurlRequest
-    package let continuation: CheckedContinuation<CurlResponse, any Error>
+    /// Called once, on the driver's thread or on that of whoever submits; it must not wait for anything.
+    package let completion: @Sendable (Result<CurlResponse, any Error>) -> Void
 
     /// The same request for the same caller, but not over a connection that was kept.
     var overFreshConnection: CurlJob {
         var request = request
         request.needsFreshConnection = true
-        return CurlJob(id: id, request: request, continuation: continuation)
+        return CurlJob(id: id, request: request, completion: completion)
     }
 
-    package init(id: UInt64, request: CurlRequest, continuation: CheckedContinuation<CurlResponse, any Error>) {
+    package init(
+        id: UInt64, request: CurlRequest, completion: @escaping @Sendable (Result<CurlResponse, any Error>) -> Void
+    ) {
         self.id = id
         self.request = request
-        self.continuation = continuation
+        self.completion = completion
     }
 }
 
@@ -64,17 +67,18 @@ package final class CurlQueue: Sendable {
 
     // MARK: Callers
 
-    package func submit(_ job: CurlJob) {
+    /// - Parameter heedsCancellation: Whether the calling task waits for this job, so that its cancellation ends it.
+    package func submit(_ job: CurlJob, heedsCancellation: Bool) {
         let refusal: (any Error)? = state.withLock { state in
             guard case .open = state.phase else { return CurlError.shutDown }
             // Looked at under the lock. The task is marked as cancelled before `cancel` runs, so either the mark is
             // seen here, or `cancel` comes to the lock later and the thread finds the job together with its end.
-            guard !Task.isCancelled else { return CancellationError() }
+            guard !heedsCancellation || !Task.isCancelled else { return CancellationError() }
             state.jobs.append(job)
             state.wake()
             return nil
         }
-        if let refusal { job.continuation.resume(throwing: refusal) }
+        if let refusal { job.completion(.failure(refusal)) }
     }
 
     package func cancel(_ id: UInt64) {
@@ -146,7 +150,7 @@ package final class CurlQueue: Sendable {
             state.waitingForClose = []
             return left
         }
-        for job in jobs { job.continuation.resume(throwing: CurlError.shutDown) }
+        for job in jobs { job.completion(.failure(CurlError.shutDown)) }
         for continuation in waiting { continuation.resume() }
     }
 }

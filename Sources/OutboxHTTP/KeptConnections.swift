@@ -20,6 +20,11 @@ final class KeptConnections {
         let remoteAddress: String
         let remotePort: Int
         let localPort: Int
+
+        /// Our own port tells nearly all of them apart: hashing an address takes longer than comparing it.
+        func hash(into hasher: inout Hasher) {
+            hasher.combine(localPort)
+        }
     }
     private var sockets: [Ends: curl_socket_t] = [:]
     /// Beyond so many notes, most of them of closed connections, they are made anew.
