@@ -32,7 +32,9 @@ package enum BenchLoad {
     package static let programVariable = "OUTBOX_BENCH_PROGRAM"
 
     /// The kinds of load by their names.
-    private static var all: [String: any Load.Type] { ["database": DatabaseLoad.self] }
+    private static var all: [String: any Load.Type] {
+        ["database": DatabaseLoad.self, "receiver": ReceiverLoad.self]
+    }
 
     /// Works off jobs until the input ends.
     package static func serve(_ name: String) async throws {
