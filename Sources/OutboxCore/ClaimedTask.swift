@@ -9,7 +9,9 @@ public struct ClaimedTask: Sendable {
     public let kind: String
     /// The name of the logical operation, the same on every attempt and after every replay.
     /// Receivers use it to recognise a repetition. It is the identity unless the producer gave another.
-    public let idempotencyKey: String
+    public var idempotencyKey: String { givenKey ?? id.description }
+    /// The producer's. The identity's text is made when somebody asks for it: most handlers have keys of their own.
+    private let givenKey: String?
     /// The number of this attempt: 1 at the first claim, higher at every later one, never lowered.
     public let attempt: Int
     /// The headers that the producer gave, in the order of their names.
@@ -20,12 +22,12 @@ public struct ClaimedTask: Sendable {
     public let payload: [UInt8]
 
     public init(
-        id: TaskID, kind: String, idempotencyKey: String, attempt: Int,
+        id: TaskID, kind: String, idempotencyKey: String? = nil, attempt: Int,
         headers: [(name: String, value: String)] = [], contentType: String = "application/json", payload: [UInt8]
     ) {
         self.id = id
         self.kind = kind
-        self.idempotencyKey = idempotencyKey
+        givenKey = idempotencyKey
         self.attempt = attempt
         self.headers = headers
         self.contentType = contentType

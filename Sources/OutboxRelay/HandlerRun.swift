@@ -4,57 +4,89 @@
 internal import Logging
 internal import Outbox
 internal import OutboxCore
+internal import Synchronization
 
-/// One attempt of one handler.
+/// What all attempts of one relay share.
+final class RunSurroundings: Sendable {
+    let store: RelayStore
+    let logger: Logger
+    let mailbox: Mailbox<RelayMessage>
+
+    init(store: RelayStore, logger: Logger, mailbox: Mailbox<RelayMessage>) {
+        self.store = store
+        self.logger = logger
+        self.mailbox = mailbox
+    }
+}
+
+/// One attempt of one task: from its claim until it is settled or left to another, and the only thing that a relay
+/// allocates for it besides the payload and the Swift task.
 ///
 /// The user's code runs in a task of its own, since a task group cannot cancel one of its children; the relay keeps it
 /// until it has returned, and cancels it when its time or its lease is over.
-struct HandlerRun {
-    private enum Attempt {
-        case task(Task<Void, Never>, RunState)
+final class HandlerRun: Sendable {
+    let task: ClaimedTask
+    let hold: Hold
+    let handler: Handler
+    let deadline: ContinuousClock.Instant
+    let surroundings: RunSurroundings
+
+    private enum Running {
+        case task(Task<Void, Never>)
         case direct(any DirectRunner, UInt64)
     }
-    private let attempt: Attempt
+    private struct State {
+        var running: Running?
+        var cancellation: Cancellation?
+        var hasCompleted = false
+    }
+    private let state = Mutex(State())
 
+    /// - Parameter now: When it is claimed, which is when it starts but for the time of a few lines.
     init(
-        _ claimed: ClaimedTask, hold: Hold, handler: Handler, store: RelayStore, logger: Logger,
-        finished: @escaping @Sendable (Outcome) -> Void
+        _ task: ClaimedTask, hold: Hold, handler: Handler, now: ContinuousClock.Instant,
+        in surroundings: RunSurroundings
     ) {
-        switch handler.body {
-        case .task(let run):
-            let state = RunState()
-            let task = Self.task(
-                claimed, hold: hold, state: state, timeout: handler.policy.timeout, store: store, logger: logger,
-                run: run, finished: finished)
-            attempt = .task(task, state)
-        case .direct(let runner):
-            attempt = .direct(runner, runner.begin(claimed, finished: finished))
-        }
+        self.task = task
+        self.hold = hold
+        self.handler = handler
+        self.surroundings = surroundings
+        deadline = now + handler.policy.timeout
     }
 
-    private static func task(
-        _ claimed: ClaimedTask, hold: Hold, state: RunState, timeout: Duration, store: RelayStore, logger: Logger,
-        run: @escaping @Sendable (ClaimedTask, TaskContext) async -> Outcome,
-        finished: @escaping @Sendable (Outcome) -> Void
-    ) -> Task<Void, Never> {
-        Task {
-            let context = TaskContext(
-                id: claimed.id, kind: claimed.kind, idempotencyKey: claimed.idempotencyKey, attempt: claimed.attempt,
-                deadline: .now + timeout, relayLogger: logger, hold: hold, schema: store.schema,
-                state: state,
-                confirmLease: { hold in try await store.renew([hold]) == [hold.seq] }
-            )
-            finished(await run(claimed, context))
+    func start() {
+        let running: Running
+        switch handler.body {
+        case .task(let run):
+            running = .task(
+                Task {
+                    let outcome = await run(task, TaskContext(run: self))
+                    surroundings.mailbox.post(.finished(seq: hold.seq, outcome))
+                })
+        case .direct(let runner):
+            let number = runner.begin(task) { [surroundings, seq = hold.seq] outcome in
+                surroundings.mailbox.post(.finished(seq: seq, outcome))
+            }
+            running = .direct(runner, number)
         }
+        state.withLock { $0.running = running }
     }
 
     func cancel(_ reason: Cancellation) {
-        switch attempt {
-        case .task(let task, let state):
-            state.cancel(reason)
-            task.cancel()
-        case .direct(let runner, let number):
-            runner.cancel(number)
+        let running = state.withLock { state in
+            state.cancellation = reason
+            return state.running
+        }
+        switch running {
+        case .task(let task): task.cancel()
+        case .direct(let runner, let number): runner.cancel(number)
+        case nil: break
         }
     }
+
+    // What the relay and the handler tell each other while the attempt runs.
+    var cancellation: Cancellation? { state.withLock { $0.cancellation } }
+    var hasCompleted: Bool { state.withLock { $0.hasCompleted } }
+    func noteCompletion() { state.withLock { $0.hasCompleted = true } }
+    func forgetCompletion() { state.withLock { $0.hasCompleted = false } }
 }

@@ -15,7 +15,8 @@ public struct RelayConfiguration: Sendable {
     /// How long a claim gives the right to run a task; it is renewed while the task runs. If the relay vanishes, its
     /// tasks run again after that time. 1 second to 1 hour. Default: 30 seconds.
     public var lease: Duration
-    /// The pause between claims that find nothing, from the first to the longest. Default: 20 to 250 milliseconds.
+    /// The pause between claims: a quarter of the time for which nothing has come, within these bounds. Default: 6 to 250
+    /// milliseconds.
     public var poll: ClosedRange<Duration>
     /// How often claims look behind their floors and expired leases are returned. Default: 5 seconds.
     public var sweepInterval: Duration
@@ -37,7 +38,7 @@ public struct RelayConfiguration: Sendable {
 
     public init(
         schema: Schema = .outbox, name: String? = nil, concurrency: Int = 64, lease: Duration = .seconds(30),
-        poll: ClosedRange<Duration> = .milliseconds(20) ... .milliseconds(250), sweepInterval: Duration = .seconds(5),
+        poll: ClosedRange<Duration> = .milliseconds(6) ... .milliseconds(250), sweepInterval: Duration = .seconds(5),
         stopGrace: Duration = .seconds(25), cancellationGrace: Duration = .seconds(3), claimBytes: Int = 4 << 20,
         groupWait: Duration = .seconds(30), groupInterval: Duration = .seconds(300),
         unhandledAfter: Duration = .seconds(300)

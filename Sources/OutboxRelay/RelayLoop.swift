@@ -8,7 +8,7 @@ internal import PostgresClient
 /// What arrives at a relay.
 enum RelayMessage: Sendable {
     case event(Event)
-    case exchanged(RelayStore.Result)
+    indirect case exchanged(RelayStore.Result)
     case finished(seq: Int64, Outcome)
     case heartbeatDue
     case heartbeatFailed([String: Tally])

@@ -10,9 +10,9 @@ struct RelayTurn {
     private let loop: RelayLoop
     private var engine: Engine
     private let began = ContinuousClock.now
-    /// Tasks that are claimed and neither succeeded nor settled: what their handlers need, and the hook of a dead letter.
-    private var tasks: [Int64: (task: ClaimedTask, handler: Handler)] = [:]
+    /// Tasks that are claimed and neither succeeded nor settled.
     private var runs: [Int64: HandlerRun] = [:]
+    private let surroundings: RunSurroundings
     private let hooks = HookRuns()
     private var wakeAt: Duration?
     private var isDelivering = false
@@ -22,6 +22,7 @@ struct RelayTurn {
 
     init(loop: RelayLoop) {
         self.loop = loop
+        surroundings = RunSurroundings(store: loop.store, logger: loop.logger, mailbox: loop.mailbox)
         engine = Engine(settings: loop.settings, seed: .random(in: .min ... .max))
     }
 
@@ -36,17 +37,11 @@ struct RelayTurn {
                 if case .woke = event { wakeAt = nil }
                 events.append(event)
             case .finished(let seq, let outcome):
-                runs[seq] = nil
-                if outcome == .succeeded { tasks[seq] = nil }
+                if outcome == .succeeded { runs[seq] = nil }
                 events.append(.finished(seq: seq, outcome))
             case .exchanged(.answered(let answer, let claimed)):
                 failures = 0
-                for (task, claim) in zip(claimed, answer.claimed) {
-                    guard let handler = loop.handlers.handler(kind: claim.kind, endpoint: claim.endpoint) else {
-                        continue
-                    }
-                    tasks[claim.hold.seq] = (task, handler)
-                }
+                take(claimed, answer)
                 events.append(.answered(answer))
             case .exchanged(.failed(let error, let mayBeExecuted)):
                 noteFailure(error)
@@ -65,8 +60,8 @@ struct RelayTurn {
         switch command {
         case .exchange(let exchange):
             group.addTask { mailbox.post(.exchanged(await store.perform(exchange))) }
-        case .start(let claimed):
-            start(claimed)
+        case .start(let seq):
+            if let run = runs[seq] { run.start() } else { mailbox.post(.finished(seq: seq, .released)) }
         case .cancel(let seq, let reason):
             runs[seq]?.cancel(reason)
         case .renew(let holds):
@@ -91,19 +86,19 @@ struct RelayTurn {
         case .report(let report):
             note(report)
         case .forget(let seq):
-            tasks[seq] = nil
+            runs[seq] = nil
         case .stopped(let unsettled):
             unsettledAtStop = unsettled
         }
     }
 
-    private mutating func start(_ claimed: Claimed) {
-        let seq = claimed.hold.seq
-        let mailbox = loop.mailbox
-        guard let (task, handler) = tasks[seq] else { return mailbox.post(.finished(seq: seq, .released)) }
-        runs[seq] = HandlerRun(task, hold: claimed.hold, handler: handler, store: loop.store, logger: loop.logger) {
-            outcome in
-            mailbox.post(.finished(seq: seq, outcome))
+    private mutating func take(_ tasks: [ClaimedTask], _ answer: Answer) {
+        let now = ContinuousClock.now
+        for (task, claim) in zip(tasks, answer.claimed) {
+            guard let handler = loop.handlers.handler(kind: claim.kind, endpoint: claim.endpoint) else { continue }
+            // after a failover a seq may be issued again while the first that had it still runs: that one stays
+            guard runs[claim.hold.seq] == nil else { continue }
+            runs[claim.hold.seq] = HandlerRun(task, hold: claim.hold, handler: handler, now: now, in: surroundings)
         }
     }
 
@@ -157,7 +152,8 @@ struct RelayTurn {
     }
 
     private mutating func noteDeadLetter(_ seq: Int64, _ reason: DeathReason, _ failure: Failure) {
-        guard let (task, handler) = tasks[seq] else { return }
+        guard let run = runs[seq] else { return }
+        let (task, handler) = (run.task, run.handler)
         loop.logger.error(
             "a task became a dead letter",
             metadata: [
@@ -187,7 +183,7 @@ struct RelayTurn {
                 ("tasks whose relay vanished were rescued: \(count)", .warning, nil, nil)
             }
         var metadata: Logger.Metadata = [:]
-        if let seq, let (task, _) = tasks[seq] {
+        if let task = seq.flatMap({ runs[$0]?.task }) {
             metadata["task"] = "\(task.id)"
             metadata["attempt"] = "\(task.attempt)"
         }

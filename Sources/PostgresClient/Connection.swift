@@ -20,19 +20,26 @@ package actor Connection {
     static let drainTimeout: Duration = .seconds(5)
 
     init(adopting handle: sending Handle) {
+        processID = PQbackendPID(handle.pointer)
+        serverVersion = Int(PQserverVersion(handle.pointer))
         self.handle = handle
     }
 
     /// The process that serves this session, as `pg_stat_activity.pid` shows it; behind a pooler, the pooler's number.
-    package var processID: Int32 { handle.map { PQbackendPID($0.pointer) } ?? 0 }
+    package let processID: Int32
 
-    /// The server's version as 150004 for 15.4; 0 when closed.
-    package var serverVersion: Int { handle.map { Int(PQserverVersion($0.pointer)) } ?? 0 }
+    /// The server's version as 150004 for 15.4.
+    package let serverVersion: Int
 
     package var isClosed: Bool { handle == nil }
 
-    /// Whether the next user can have the connection: it stands and is outside a transaction.
-    package var isReusable: Bool { handle.map { !$0.isBroken && !$0.isInTransaction } ?? false }
+    /// Whether the next user can have the connection: it stands, and is outside a conversation and a transaction.
+    package var isReusable: Bool { !isConversing && handle.map { !$0.isBroken && !$0.isInTransaction } ?? false }
+
+    /// Whether users who take turns can go on with the connection. While a conversation is under way nobody may look at
+    /// it: the next one finds out when it is its turn.
+    package var isShareable: Bool { isConversing && handle != nil || isReusable }
+    private var isConversing = false
 
     /// Looks, without waiting, whether the connection has died since it was last used.
     package func checkIdle() -> Bool {
@@ -177,6 +184,8 @@ package actor Connection {
     private func converse(
         _ handle: Handle, _ expected: Reply, until deadline: ContinuousClock.Instant?, heedingCancellation: Bool
     ) async throws(PostgresError) -> [QueryResult] {
+        isConversing = true
+        defer { isConversing = false }
         var reply = expected
         var wakeUp = deadline
         var interruption: Interruption?
@@ -193,14 +202,18 @@ package actor Connection {
             if flushed == .failed || handle.isBroken { throw abandon(handle, reply.failure ?? handle.lostConnection) }
             // The server may be unable to read before it is read from, so both directions are waited for at once:
             // https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
+            // Once all is sent, the poller's thread reads: it alone uses the handle until the wait ends.
+            nonisolated(unsafe) let lent = handle
+            let absorb: @Sendable () -> Bool = { lent.absorb() }
             let readiness = await Poller.shared.wait(
                 for: handle.descriptor, flushed == .blocked ? [.read, .write] : .read, until: wakeUp,
-                heedingCancellation: heedingCancellation && interruption == nil
+                heedingCancellation: heedingCancellation && interruption == nil,
+                absorbing: flushed == .blocked ? nil : absorb
             )
             switch readiness {
             case .ready:
                 // On failure the connection is marked as broken, and the next round takes what is left in the buffer.
-                _ = handle.consumeInput()
+                if flushed == .blocked { _ = handle.consumeInput() }
             case .failed(let failure):
                 throw abandon(handle, PostgresError(connectionLost: failure.description))
             case .timedOut, .cancelled:

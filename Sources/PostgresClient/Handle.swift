@@ -95,6 +95,9 @@ final class Handle {
 
     func consumeInput() -> Bool { PQconsumeInput(pointer) == 1 }
 
+    /// Reads what has arrived; true when there is a result to take, or nothing more will come.
+    func absorb() -> Bool { !consumeInput() || PQisBusy(pointer) == 0 }
+
     /// The next notification that has arrived; call `consumeInput` first.
     func nextNotification() -> Notification? {
         guard let notify = PQnotifies(pointer) else { return nil }

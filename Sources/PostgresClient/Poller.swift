@@ -11,10 +11,14 @@ import Darwin
 
 /// The one thread of the process that waits for descriptors, so that no other thread has to.
 ///
-/// It does nothing but wait: whoever waits is resumed and reads or writes by itself. `poll(2)` and a socket pair are
-/// on every system that Swift servers are written on, and with a handful of connections they cost what epoll costs.
+/// It does little but wait: whoever waits is resumed and reads or writes by itself, or lets this thread absorb what
+/// arrives until that is enough, since a wake-up for each piece of a long answer costs more than the answer. `poll(2)`
+/// and a socket pair are on every system that Swift servers are written on, and with a handful of connections they cost
+/// what epoll costs.
 ///
-///     wait ──► registered ──┬─ descriptor ready ──► .ready
+///     wait ──► registered ──┬─ descriptor ready ──┬────────────► .ready
+///                  ▲        │                     └─ absorbing ──► .ready when it is enough
+///                  └────────│──────── not enough ────┘     └─────► .cancelled meanwhile
 ///                           ├─ deadline passed  ──► .timedOut
 ///                           ├─ task cancelled   ──► .cancelled
 ///                           └─ not a descriptor ──► .failed
@@ -46,11 +50,15 @@ package final class Poller: Sendable {
         let descriptor: Int32
         let events: Events
         let deadline: ContinuousClock.Instant?
+        let absorb: (@Sendable () -> Bool)?
         let continuation: CheckedContinuation<Readiness, Never>
     }
 
     private struct State {
         var waits: [UInt64: Wait] = [:]
+        /// Waits that the thread absorbs for, and whether they were cancelled meanwhile: until it is back from that, nobody
+        /// else may use what it reads into.
+        var absorbing: [UInt64: Bool] = [:]
         /// Our end of the pair that gets the thread out of `poll`; `nil` until the first wait starts the thread.
         var wakeDescriptor: Int32?
         /// The thread sleeps, or is about to, with an older table than this one: it needs a nudge.
@@ -72,18 +80,24 @@ package final class Poller: Sendable {
     ///
     /// A task that is cancelled already does not wait at all. With `heedingCancellation` off a cancelled task waits
     /// like any other: what is said to the server after a cancellation still needs its answer.
+    ///
+    /// - Parameter absorb: Called on the poller's thread each time that the descriptor is ready; the wait ends when it
+    ///   returns true. It must not block, and until the wait has ended nobody else may touch what it touches.
     package func wait(
         for descriptor: Int32,
         _ events: Events,
         until deadline: ContinuousClock.Instant? = nil,
         heedingCancellation: Bool = true,
+        absorbing absorb: (@Sendable () -> Bool)? = nil,
         isolation: isolated (any Actor)? = #isolation
     ) async -> Readiness {
         let identity = lastIdentity.wrappingAdd(1, ordering: .relaxed).newValue
         guard heedingCancellation else {
             return await withCheckedContinuation(isolation: isolation) { continuation in
                 register(
-                    Wait(descriptor: descriptor, events: events, deadline: deadline, continuation: continuation),
+                    Wait(
+                        descriptor: descriptor, events: events, deadline: deadline, absorb: absorb,
+                        continuation: continuation),
                     as: identity, heedingCancellation: false
                 )
             }
@@ -92,7 +106,9 @@ package final class Poller: Sendable {
             operation: {
                 await withCheckedContinuation(isolation: isolation) { continuation in
                     register(
-                        Wait(descriptor: descriptor, events: events, deadline: deadline, continuation: continuation),
+                        Wait(
+                            descriptor: descriptor, events: events, deadline: deadline, absorb: absorb,
+                            continuation: continuation),
                         as: identity, heedingCancellation: true
                     )
                 }
@@ -132,6 +148,7 @@ package final class Poller: Sendable {
 
     private func cancel(_ identity: UInt64) {
         let (wait, wake): (Wait?, Int32?) = state.withLock { state in
+            if state.absorbing[identity] != nil { state.absorbing[identity] = true }
             let wait = state.waits.removeValue(forKey: identity)
             guard wait != nil, state.isAsleep else { return (wait, nil) }
             state.isAsleep = false
@@ -158,6 +175,7 @@ package final class Poller: Sendable {
         var identities: [UInt64] = []
         var table: [pollfd] = []
         var finished: [(CheckedContinuation<Readiness, Never>, Readiness)] = []
+        var absorbing: [(identity: UInt64, wait: Wait, readiness: Readiness)] = []
         while true {
             identities.removeAll(keepingCapacity: true)
             table.removeAll(keepingCapacity: true)
@@ -182,9 +200,26 @@ package final class Poller: Sendable {
                         let readiness = wait.readiness(found: count > 0 ? Int32(entry.revents) : 0, now: now)
                     else { continue }
                     state.waits[identity] = nil
-                    finished.append((wait.continuation, readiness))
+                    if case .ready = readiness, wait.absorb != nil {
+                        state.absorbing[identity] = false
+                        absorbing.append((identity, wait, readiness))
+                    } else {
+                        finished.append((wait.continuation, readiness))
+                    }
                 }
             }
+            for (identity, wait, readiness) in absorbing {
+                let isEnough = wait.absorb?() ?? true
+                state.withLock { state in
+                    let isCancelled = state.absorbing.removeValue(forKey: identity) ?? false
+                    if isEnough || isCancelled {
+                        finished.append((wait.continuation, isEnough ? readiness : .cancelled))
+                    } else {
+                        state.waits[identity] = wait
+                    }
+                }
+            }
+            absorbing.removeAll(keepingCapacity: true)
             for (continuation, readiness) in finished { continuation.resume(returning: readiness) }
             finished.removeAll(keepingCapacity: true)
         }

@@ -33,7 +33,7 @@ import Testing
     }
 
     private func started(in commands: [Command]) -> [Int64] {
-        commands.compactMap { if case .start(let task) = $0 { task.hold.seq } else { nil } }
+        commands.compactMap { if case .start(let seq) = $0 { seq } else { nil } }
     }
 
     @Test func theFirstRoundSweepsAndDiscovers() throws {
@@ -303,7 +303,7 @@ import Testing
             for command in commands {
                 switch command {
                 case .exchange(let exchange): sent = exchange
-                case .start(let task): running.append(task.hold.seq)
+                case .start(let seq): running.append(seq)
                 case .renew(let holds): renewals = holds.map(\.seq)
                 default: break
                 }

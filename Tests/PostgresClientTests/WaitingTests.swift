@@ -2,6 +2,7 @@
 // Copyright the Outbox project authors
 
 import OutboxTesting
+import Synchronization
 import Testing
 
 @testable import PostgresClient
@@ -43,6 +44,52 @@ struct WaitingTests {
         close(pair.near)
         close(pair.far)
         #expect(await Poller.shared.wait(for: 1_000_000, .read) == .failed(SystemFailure(number: EBADF)))
+    }
+
+    @Test func aWaitThatAbsorbsEndsWhenThatIsEnough() async throws {
+        let pair = try DescriptorPair.make().get()
+        let pieces = Atomic(0)
+        let near = pair.near
+        async let readiness = Poller.shared.wait(
+            for: near, .read,
+            absorbing: {
+                var byte: UInt8 = 0
+                guard read(near, &byte, 1) == 1 else { return true }
+                return pieces.add(1, ordering: .relaxed).newValue == 3
+            })
+        for _ in 1...5 { nudge(pair.far) }
+        #expect(await readiness == .ready(.read))
+        #expect(pieces.load(ordering: .relaxed) == 3)
+        close(pair.near)
+        close(pair.far)
+    }
+
+    @Test func aWaitThatIsCancelledWhileItAbsorbsEndsAfterThat() async throws {
+        let pair = try DescriptorPair.make().get()
+        let (absorbing, isAbsorbing) = AsyncStream<Void>.makeStream()
+        let (blocker, far) = (pair.near, pair.far)
+        let isOver = Atomic(false)
+        let waiting = Task {
+            let readiness = await Poller.shared.wait(
+                for: far, .write,
+                absorbing: {
+                    isAbsorbing.finish()
+                    // in the middle of it until the test says so; only here, since nothing else may wait meanwhile
+                    var entry = pollfd(fd: blocker, events: Int16(POLLIN), revents: 0)
+                    _ = poll(&entry, 1, 20_000)
+                    isOver.store(true, ordering: .releasing)
+                    return false
+                })
+            return (readiness, isOver.load(ordering: .acquiring))
+        }
+        for await _ in absorbing {}
+        waiting.cancel()
+        nudge(far)
+        let (readiness, wasOver) = await waiting.value
+        #expect(readiness == .cancelled)
+        #expect(wasOver)
+        close(pair.near)
+        close(pair.far)
     }
 
     @Test func aBlockingCallIsWaitedForNoLongerThanItsDeadline() async throws {

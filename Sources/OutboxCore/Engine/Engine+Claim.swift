@@ -172,12 +172,13 @@ extension Engine {
         lanes = lanes.filter { $0.key.runsAlone || now - $0.value.lastYield < Self.laneMemory }
         guard round.total > 0 else { return }
         expectsMore = !answer.claimed.isEmpty && (isFull || reachedLimit)
-        pollInterval =
-            answer.claimed.isEmpty
-            ? min(pollInterval * 2, settings.poll.upperBound) : settings.poll.lowerBound
+        if !answer.claimed.isEmpty { lastFound = now }
+        // A quarter of the time for which nothing has come: a task waits for a small part of the usual time between two, and
+        // the polls from one to the next are few however far apart they are.
+        let quiet = max(settings.poll.lowerBound, min((now - lastFound) / 4, settings.poll.upperBound))
         // A claim that finds nothing is quick, unless it walks what others are to run: then a fifth of the time is enough.
         let wish = answer.claimed.isEmpty ? min((now - sentAt) * 4, Self.longestPoll) : .zero
-        let pause = pollPace.pause(after: wish, atLeast: jittered(pollInterval))
+        let pause = pollPace.pause(after: wish, atLeast: jittered(quiet))
         if nextPoll <= now || !answer.claimed.isEmpty { nextPoll = now + pause }
     }
 

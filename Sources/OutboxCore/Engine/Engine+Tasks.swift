@@ -44,7 +44,7 @@ extension Engine {
             claimed: task, kind: kind, startedAt: now, leasedAt: leasedAt, timeoutAt: timeoutAt
         )
         payAttention(at: min(timeoutAt, leasedAt + settings.renewalAge))
-        commands.append(.start(task))
+        commands.append(.start(seq: task.hold.seq))
     }
 
     mutating func noteOutcome(_ outcome: Outcome, of seq: Int64, at now: Duration, _ commands: inout [Command]) {
@@ -160,7 +160,8 @@ extension Engine {
             } else {
                 noteFenced(move.hold.seq, kind: kind, &commands)
             }
-            commands.append(.forget(seq: move.hold.seq))
+            // what still runs is abandoned, or has the same seq by chance: it is forgotten when it returns
+            if running[move.hold.seq] == nil { commands.append(.forget(seq: move.hold.seq)) }
         }
     }
 

@@ -41,7 +41,8 @@ package struct Engine: Sendable {
     var turn = 0
     var currentSlot: Int16?
     var expectsMore = true
-    var pollInterval: Duration
+    /// When a claim last found a task.
+    var lastFound: Duration = .zero
     var nextPoll: Duration = .zero
     var nextSweep: Duration = .zero
     var nextDiscovery: Duration = .zero
@@ -64,7 +65,6 @@ package struct Engine: Sendable {
         self.settings = settings
         random = SeededGenerator(seed: seed)
         kinds = KindRegister(settings: settings)
-        pollInterval = settings.poll.lowerBound
     }
 
     struct Running: Sendable {

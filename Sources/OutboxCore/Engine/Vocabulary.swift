@@ -142,13 +142,13 @@ package struct Answer: Sendable {
     }
 }
 
-/// What happened.
+/// What happened. What is large is indirect: a busy relay passes many small ones.
 package enum Event: Sendable {
     /// The time that the engine asked to be woken at has come.
     case woke
     /// Somebody says that there is work.
     case nudged
-    case answered(Answer)
+    indirect case answered(Answer)
     /// The exchange failed; `unknown`: it may have been executed, and only its reply is lost.
     case exchangeFailed(unknown: Bool)
     /// The leases that the database renewed.
@@ -166,14 +166,15 @@ package enum Cancellation: Sendable, Equatable {
 
 /// What is to be done.
 package enum Command: Sendable {
-    case exchange(Exchange)
-    case start(Claimed)
+    indirect case exchange(Exchange)
+    /// Run the handler of a task that was claimed.
+    case start(seq: Int64)
     case cancel(seq: Int64, Cancellation)
     case renew([Hold])
     case deliverAlerts
     /// A task has become a dead letter.
-    case buried(seq: Int64, DeathReason, Failure)
-    case report(Report)
+    indirect case buried(seq: Int64, DeathReason, Failure)
+    indirect case report(Report)
     /// Nothing more will be said of a task that did not succeed: what is kept of it can go.
     case forget(seq: Int64)
     /// Everything is settled, or cannot be settled any more: `unsettled` leases are left to expire.

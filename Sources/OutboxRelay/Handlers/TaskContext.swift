@@ -4,29 +4,25 @@
 public import Logging
 public import Outbox
 public import OutboxCore
-internal import Synchronization
 
 /// What a handler knows of the attempt it runs, and what it can do about its task.
 public struct TaskContext: Sendable {
-    public let id: TaskID
-    public let kind: String
+    let run: HandlerRun
+
+    public var id: TaskID { run.task.id }
+    public var kind: String { run.task.kind }
     /// The name of the logical operation, the same on every attempt and after every replay: pass it to whatever
     /// performs the effect.
-    public let idempotencyKey: String
+    public var idempotencyKey: String { run.task.idempotencyKey }
     /// 1 at the first claim, higher at every later one, never lowered. A receiver that wants to can refuse an attempt
     /// lower than one it has seen.
-    public let attempt: Int
+    public var attempt: Int { run.task.attempt }
     /// When the attempt is cancelled for taking too long.
-    public let deadline: ContinuousClock.Instant
-    let relayLogger: Logger
-    let hold: Hold
-    let schema: Schema
-    let state: RunState
-    let confirmLease: @Sendable (Hold) async throws -> Bool
+    public var deadline: ContinuousClock.Instant { run.deadline }
 
     /// The relay's logger with the task's id, kind and attempt. Made when it is asked for, since most handlers do not.
     public var logger: Logger {
-        var logger = relayLogger
+        var logger = run.surroundings.logger
         logger[metadataKey: "task"] = "\(id)"
         logger[metadataKey: "kind"] = "\(kind)"
         logger[metadataKey: "attempt"] = "\(attempt)"
@@ -38,7 +34,10 @@ public struct TaskContext: Sendable {
     ///
     /// - Throws: ``LeaseLost`` if another attempt has it or may have it; ``PostgresError`` if the database cannot say.
     public func checkLease() async throws {
-        guard state.cancellation != .leaseLost, try await confirmLease(hold) else { throw LeaseLost() }
+        guard run.cancellation != .leaseLost, try await run.surroundings.store.renew([run.hold]) == [run.hold.seq]
+        else {
+            throw LeaseLost()
+        }
     }
 
     /// Completes the task in a transaction of the handler's own, so that its effects in the same database happen
@@ -54,13 +53,13 @@ public struct TaskContext: Sendable {
     ///
     /// - Throws: ``PostgresError`` with SQLSTATE `OB001` if the lease is lost: let the transaction roll back.
     public func complete(in transaction: Transaction) async throws {
-        let hadCompleted = state.hasCompleted
+        let hadCompleted = run.hasCompleted
         let completion = completion()
         do {
             _ = try await transaction.query(Statement(completion.text, binds: completion.parameters.map(\.bind)))
         } catch {
             // the transaction cannot commit with it: this was no completion, and a refusal later is a surprise
-            if !hadCompleted { state.forgetCompletion() }
+            if !hadCompleted { run.forgetCompletion() }
             throw error
         }
     }
@@ -68,9 +67,10 @@ public struct TaskContext: Sendable {
     /// The statement that does the same, for any Postgres driver: run it in *your* transaction. If the lease is lost it
     /// fails with SQLSTATE `OB001`, and the transaction has to roll back.
     public func completion() -> (text: String, parameters: [Enqueue.Parameter]) {
-        state.noteCompletion()
+        run.noteCompletion()
+        let hold = run.hold
         return (
-            "SELECT \(schema.quoted).complete_v1($1::smallint, $2::text, $3::bigint, $4::int, $5::uuid)",
+            "SELECT \(run.surroundings.store.schema.quoted).complete_v1($1::smallint, $2::text, $3::bigint, $4::int, $5::uuid)",
             [
                 .integer(Int(hold.lane.slot)), .text(hold.lane.name), .integer(Int(hold.seq)),
                 .integer(Int(hold.attempt)), .text(hold.id.description),
@@ -78,26 +78,11 @@ public struct TaskContext: Sendable {
         )
     }
 
-    var hasCompleted: Bool { state.hasCompleted }
+    var hasCompleted: Bool { run.hasCompleted }
 }
 
 /// The attempt lost its lease: another one has the task, or may have it at any moment. Stop without an effect.
 public struct LeaseLost: Error, Hashable, Sendable, CustomStringConvertible {
     public init() {}
     public var description: String { "the lease is lost: another attempt may have the task" }
-}
-
-/// What the relay and the handler tell each other while an attempt runs.
-final class RunState: Sendable {
-    private struct State {
-        var cancellation: Cancellation?
-        var hasCompleted = false
-    }
-    private let state = Mutex(State())
-
-    var cancellation: Cancellation? { state.withLock { $0.cancellation } }
-    var hasCompleted: Bool { state.withLock { $0.hasCompleted } }
-    func cancel(_ reason: Cancellation) { state.withLock { $0.cancellation = reason } }
-    func noteCompletion() { state.withLock { $0.hasCompleted = true } }
-    func forgetCompletion() { state.withLock { $0.hasCompleted = false } }
 }

@@ -67,7 +67,7 @@ struct ClaimReader {
             claimed.expiresIn = .microseconds(try result.int64(row: number, column: Column.expiresIn.rawValue))
         }
         let task = ClaimedTask(
-            id: id, kind: kind, idempotencyKey: try text(number, .idempotencyKey) ?? id.description,
+            id: id, kind: kind, idempotencyKey: try text(number, .idempotencyKey),
             attempt: Int(attempt),
             headers: isNull(number, .headers) ? [] : try headers(row),
             contentType: try text(number, .contentType) ?? "application/json",

@@ -22,8 +22,8 @@ actor Line {
             return try await connection.run(batch, timeout: timeout, heedingCancellation: false)
         } catch {
             let isOnWrongServer = await connection.isOnWrongServer
-            let isReusable = await connection.isReusable
-            if isOnWrongServer || !isReusable {
+            let isShareable = await connection.isShareable
+            if isOnWrongServer || !isShareable {
                 if self.connection === connection { self.connection = nil }
                 await connection.close()
             }
@@ -39,7 +39,7 @@ actor Line {
 
     private func open() async throws -> Connection {
         if let connection {
-            if await connection.isReusable { return connection }
+            if await connection.isShareable { return connection }
             if self.connection === connection { self.connection = nil }
         }
         // two callers that come together open one connection
