@@ -28,7 +28,6 @@ final class HandlerRun: Sendable {
     let task: ClaimedTask
     let hold: Hold
     let handler: Handler
-    let deadline: ContinuousClock.Instant
     let surroundings: RunSurroundings
 
     private enum Running {
@@ -42,25 +41,21 @@ final class HandlerRun: Sendable {
     }
     private let state = Mutex(State())
 
-    /// - Parameter now: When it is claimed, which is when it starts but for the time of a few lines.
-    init(
-        _ task: ClaimedTask, hold: Hold, handler: Handler, now: ContinuousClock.Instant,
-        in surroundings: RunSurroundings
-    ) {
+    init(_ task: ClaimedTask, hold: Hold, handler: Handler, in surroundings: RunSurroundings) {
         self.task = task
         self.hold = hold
         self.handler = handler
         self.surroundings = surroundings
-        deadline = now + handler.policy.timeout
     }
 
     func start() {
         let running: Running
+        let deadline = ContinuousClock.now + handler.policy.timeout
         switch handler.body {
         case .task(let run):
             running = .task(
                 Task {
-                    let outcome = await run(task, TaskContext(run: self))
+                    let outcome = await run(task, TaskContext(run: self, deadline: deadline))
                     surroundings.mailbox.post(.finished(seq: hold.seq, outcome))
                 })
         case .direct(let runner):
