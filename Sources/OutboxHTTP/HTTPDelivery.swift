@@ -27,21 +27,31 @@ import Glibc
 ///
 /// Headers of the endpoint and of the task come on top; neither can replace one of these.
 public struct HTTPDelivery: Sendable {
+    /// One object, so that a delivery that is under way holds one reference and not a copy of everything.
+    private final class Parts: Sendable {
+        let endpoint: HTTPEndpoint
+        let driver: CurlDriver
+        let logger: Logger
+        /// Seconds since the Unix epoch, for receivers that answer `Retry-After` with a date.
+        let now: @Sendable () -> Int64
+
+        init(endpoint: HTTPEndpoint, driver: CurlDriver, logger: Logger, now: @escaping @Sendable () -> Int64) {
+            self.endpoint = endpoint
+            self.driver = driver
+            self.logger = logger
+            self.now = now
+        }
+    }
+    private let parts: Parts
+
     /// Where the tasks go.
-    public let endpoint: HTTPEndpoint
-    private let driver: CurlDriver
-    private let logger: Logger
-    /// Seconds since the Unix epoch, for receivers that answer `Retry-After` with a date.
-    private let now: @Sendable () -> Int64
+    public var endpoint: HTTPEndpoint { parts.endpoint }
 
     package init(
         endpoint: HTTPEndpoint, driver: CurlDriver, logger: Logger = Logger(label: "outbox.http"),
         now: @escaping @Sendable () -> Int64 = { Int64(time(nil)) }
     ) {
-        self.endpoint = endpoint
-        self.driver = driver
-        self.logger = logger
-        self.now = now
+        parts = Parts(endpoint: endpoint, driver: driver, logger: logger, now: now)
     }
 
     /// Makes one attempt. Never throws: whatever happens is an outcome.
@@ -50,10 +60,10 @@ public struct HTTPDelivery: Sendable {
     /// whose task is cancelled, or whose driver is shut down, is released.
     public func deliver(_ task: ClaimedTask) async -> Outcome {
         do {
-            let request = try endpoint.request(for: task)
+            let request = try parts.endpoint.request(for: task)
             let response: CurlResponse
             do {
-                response = try await driver.perform(request)
+                response = try await parts.driver.perform(request)
             } catch {
                 return outcome(of: task, .failure(error))
             }
@@ -81,7 +91,7 @@ public struct HTTPDelivery: Sendable {
         var answer = HTTPAnswer(status: response.status)
         // of a success nothing but the status is looked at
         guard !(200...299).contains(response.status) else { return answer }
-        answer.retryAfter = response.retryAfter.flatMap { RetryAfter.parse($0, nowSecondsSinceEpoch: now()) }
+        answer.retryAfter = response.retryAfter.flatMap { RetryAfter.parse($0, nowSecondsSinceEpoch: parts.now()) }
         answer.location = response.location
         answer.excerpt = HTTPAnswer.excerpt(of: response.bodyStart)
         return answer
@@ -90,11 +100,11 @@ public struct HTTPDelivery: Sendable {
     private func log(
         _ task: ClaimedTask, _ key: String, _ value: @autoclosure () -> String, _ total: Duration?
     ) {
-        logger.debug(
+        parts.logger.debug(
             "HTTP delivery attempted",
             metadata: [
                 "task": "\(task.id)", "kind": "\(task.kind)", "attempt": "\(task.attempt)",
-                "endpoint": "\(endpoint.name)", key: "\(value())", "duration": "\(total.map { "\($0)" } ?? "-")",
+                "endpoint": "\(parts.endpoint.name)", key: "\(value())", "duration": "\(total.map { "\($0)" } ?? "-")",
             ])
     }
 }
@@ -102,8 +112,8 @@ public struct HTTPDelivery: Sendable {
 extension HTTPDelivery: DirectRunner {
     package func begin(_ task: ClaimedTask, finished: @escaping @Sendable (Outcome) -> Void) -> UInt64 {
         do {
-            let request = try endpoint.request(for: task)
-            return driver.begin(request) { finished(outcome(of: task, $0)) }
+            let request = try parts.endpoint.request(for: task)
+            return parts.driver.begin(request) { finished(outcome(of: task, $0)) }
         } catch {
             finished(TransportFailure.invalidRequest.outcome(message: error.message))
             return 0
@@ -111,6 +121,6 @@ extension HTTPDelivery: DirectRunner {
     }
 
     package func cancel(_ number: UInt64) {
-        driver.cancel(number)
+        parts.driver.cancel(number)
     }
 }
