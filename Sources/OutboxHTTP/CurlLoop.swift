@@ -12,6 +12,9 @@ final class CurlLoop {
     private let queue: CurlQueue
     private let limits: CurlDriver.Limits
     private var running: [UInt64: CurlTransfer] = [:]
+    /// Transfers that are over and of which nobody has been told yet.
+    private var finished: [(job: CurlJob, result: Result<CurlResponse, any Error>)] = []
+    private var tellAt = ContinuousClock.now
     private let kept: KeptConnections
     /// Easy handles between transfers, with their constant options set.
     private var spare: [CurlHandle] = []
@@ -39,8 +42,11 @@ final class CurlLoop {
             for id in work.cancelled { fail(id, CancellationError()) }
             if let deadline = work.deadline, running.isEmpty || deadline <= .now { break }
             guard advance() else { continue }
-            if !finish() { wait(until: work.deadline) }
+            collect()
+            if isTimeToTell { tell() }
+            wait(until: work.deadline)
         }
+        tell()
         for id in running.keys { fail(id, CurlError.shutDown) }
         queue.close()
     }
@@ -71,11 +77,9 @@ final class CurlLoop {
         return false
     }
 
-    /// Answers the callers of all finished transfers, together, so that whoever waits for several is woken once. False if
-    /// there were none.
-    private func finish() -> Bool {
-        var answered: [(job: CurlJob, result: Result<CurlResponse, any Error>)] = []
-        var finished = false
+    /// Takes the results of all transfers that are over.
+    private func collect() {
+        let hadNone = finished.isEmpty
         var left: CInt = 0
         while let message = curl_multi_info_read(multi, &left) {
             guard message.pointee.msg == CURLMSG_DONE, let easy = message.pointee.easy_handle else { continue }
@@ -83,17 +87,31 @@ final class CurlLoop {
             let code = message.pointee.data.result
             guard let transfer = CurlHandle.transfer(of: easy) else { continue }
             let result = transfer.result(code)
-            kept.note(transfer.handle)
+            if !transfer.isKnownConnection { kept.note(transfer.handle) }
             remove(transfer)
             if transfer.needsAnotherConnection || isMisdirected(result, transfer.job) {
                 begin(transfer.job.overFreshConnection)
             } else {
-                answered.append((transfer.job, result))
+                finished.append((transfer.job, result))
             }
-            finished = true
         }
-        for (job, result) in answered { job.completion(result) }
-        return finished
+        if hadNone, !finished.isEmpty { tellAt = .now + Self.longestGathering }
+    }
+
+    /// How long a result waits for others.
+    private static let longestGathering: Duration = .milliseconds(1)
+
+    /// Whether so many are over that it is worth waking whoever waits for them: an eighth of what runs, so that nothing
+    /// gathers where little runs. Waking a thread for each took as much time as telling it of eight.
+    private var isTimeToTell: Bool { finished.count * 8 >= running.count || tellAt <= .now }
+
+    /// Answers the callers of all transfers that are over.
+    private func tell() {
+        guard !finished.isEmpty else { return }
+        let told = finished
+        finished = []
+        for (job, result) in told { job.completion(result) }
+        queue.giveBack(told.lazy.map(\.job))
     }
 
     /// Whether the server says that this connection does not lead to the host (421, RFC 9110 section 15.5.20): it has
@@ -104,10 +122,12 @@ final class CurlLoop {
     }
 
     private func wait(until deadline: ContinuousClock.Instant?) {
-        guard queue.sleep(isStopping: deadline != nil) else { return }
+        // a thread that is to stop has nothing to wait for any more when its last transfer is over
+        guard deadline == nil || !running.isEmpty, queue.sleep(isStopping: deadline != nil) else { return }
         // libcurl shortens this to the next of its own timeouts, and a caller with work cuts it short.
         var limit = Duration.seconds(60)
         if let deadline { limit = min(limit, max(.zero, deadline - .now)) }
+        if !finished.isEmpty { limit = Self.longestGathering }
         curl_multi_poll(multi, nil, 0, CInt(limit.roundedUpMilliseconds), nil)
     }
 

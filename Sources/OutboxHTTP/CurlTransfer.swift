@@ -42,15 +42,20 @@ final class CurlTransfer {
         }
         // of HTTP/2, whose server may speak at any time, libcurl tells the answers apart
         let isKept = handle.number(CURLINFO_NUM_CONNECTS) == 0
-        if isKept, job.request.target.version == .http1,
-            kept.hasUnreadInput(remoteAddress: address, remotePort: port, localPort: localPort)
-        {
-            needsAnotherConnection = true
-            return false
+        if isKept, job.request.target.version == .http1 {
+            let unread = kept.hasUnreadInput(remoteAddress: address, remotePort: port, localPort: localPort)
+            if unread == true {
+                needsAnotherConnection = true
+                return false
+            }
+            isKnownConnection = unread != nil
         }
         requests += 1
         return true
     }
+
+    /// Whether the connection is among those that were kept, with its socket.
+    private(set) var isKnownConnection = false
 
     /// Nothing was sent, since the kept connection was not clean.
     private(set) var needsAnotherConnection = false
