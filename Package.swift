@@ -65,7 +65,8 @@ let package = Package(
         .target(
             name: "OutboxBench",
             dependencies: [
-                "CLibPQ", "Outbox", "OutboxCore", "OutboxRelay", "OutboxMigrations", "PostgresClient",
+                "CLibCurl", "CLibPQ", "Outbox", "OutboxCore", "OutboxHTTP", "OutboxRelay", "OutboxMigrations",
+                "PostgresClient",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: strict

@@ -9,15 +9,16 @@ import Synchronization
 /// Sends HTTP requests with libcurl from one thread, any number at a time.
 ///
 ///      callers (any task)                      the driver's thread (CurlLoop)
-///      perform ──► CurlQueue.submit ──┐
-///        │ awaits                     ├─ wake, if asleep ──►  take ► add ► perform ► poll
+///      begin ────► CurlQueue.submit ──┐
+///                                     ├─ wake, if asleep ──►  take ► add ► perform ► poll
 ///      cancel ───► CurlQueue.cancel ──┘                                      │
-///        ◄──────────────── resume the caller's continuation ◄────── done ────┘
+///        ◄─────────────────────── the job's completion ◄─────────── done ────┘
 ///
 /// One thread is enough: of some 19 µs of processor time per request (measured with 64 in flight) 14 are libcurl's and
 /// the kernel's, and one thread needs no locks around handles that libcurl allows to one thread at a time only. Idle
 /// connections are kept and used again, but for those on which something came unasked for. A request is sent once:
-/// libcurl's own repetition, on a kept connection that turns out to be closed, is refused.
+/// libcurl's own repetition, on a kept connection that turns out to be closed, is refused. Only a server that answers 421
+/// gets it again, over a new connection.
 ///
 /// The thread, and libcurl with it, starts with the first request: setting up OpenSSL reads 2.2 MB of it into memory,
 /// which a relay that has nothing to deliver does without.
@@ -60,11 +61,27 @@ package final class CurlDriver: Sendable {
         let id = lastID.add(1, ordering: .relaxed).newValue
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
-                queue.submit(CurlJob(id: id, request: request, continuation: continuation))
+                let job = CurlJob(id: id, request: request) { continuation.resume(with: $0) }
+                queue.submit(job, heedsCancellation: true)
             }
         } onCancel: {
             queue.cancel(id)
         }
+    }
+
+    /// Sends one request and calls `completion` with its answer, as ``CurlJob/completion`` says; returns the number by
+    /// which it can be cancelled.
+    package func begin(
+        _ request: CurlRequest, completion: @escaping @Sendable (Result<CurlResponse, any Error>) -> Void
+    ) -> UInt64 {
+        let id = lastID.add(1, ordering: .relaxed).newValue
+        queue.submit(CurlJob(id: id, request: request, completion: completion), heedsCancellation: false)
+        return id
+    }
+
+    /// Gives a request up and closes its connection; it fails with `CancellationError` unless it has finished already.
+    package func cancel(_ id: UInt64) {
+        queue.cancel(id)
     }
 
     /// Refuses new requests, lets running ones finish for as long as `grace`, fails the rest with

@@ -11,7 +11,12 @@ final class CurlHandle {
     let easy: UnsafeMutableRawPointer
     /// libcurl writes the text of an error here; it must live as long as the handle.
     private let errorText: UnsafeMutablePointer<CChar>
-    private var headers: UnsafeMutablePointer<curl_slist>?
+    private var headers = HeaderList()
+    /// What the options of the last request's target are set for.
+    private var target: CurlTarget?
+    private var isFreshConnectionSet = false
+    /// What libcurl calls back for. The loop holds it; here it is only as long as it runs.
+    unowned(unsafe) var transfer: CurlTransfer?
     private var defaultCAFile: String?
     private var defaultCADirectory: String?
     private var hasOwnCAFile = false
@@ -29,7 +34,6 @@ final class CurlHandle {
 
     deinit {
         curl_easy_cleanup(easy)
-        curl_slist_free_all(headers)
         errorText.deallocate()
     }
 
@@ -63,29 +67,42 @@ final class CurlHandle {
         set(CURLOPT_SSLVERSION, Int(CURL_SSLVERSION_TLSv1_2))
         set(CURLOPT_PROXY_SSLVERSION, Int(CURL_SSLVERSION_TLSv1_2))
 
+        let context = Unmanaged.passUnretained(self).toOpaque()
+        outbox_setopt_pointer(easy, CURLOPT_PRIVATE, context)
+        outbox_setopt_pointer(easy, CURLOPT_WRITEDATA, context)
+        outbox_setopt_pointer(easy, CURLOPT_HEADERDATA, context)
+        outbox_setopt_pointer(easy, CURLOPT_PREREQDATA, context)
         outbox_setopt_callback(easy, CURLOPT_WRITEFUNCTION) { data, size, count, context in
-            CurlTransfer.from(context)?.receiveBody(UnsafeRawBufferPointer(start: data, count: size * count)) ?? 0
+            CurlHandle.transfer(context)?.receiveBody(UnsafeRawBufferPointer(start: data, count: size * count)) ?? 0
         }
         outbox_setopt_prerequest(easy) { context, remoteAddress, _, remotePort, localPort in
             let address = remoteAddress.map { String(cString: $0) } ?? ""
-            let transfer = CurlTransfer.from(context)
+            let transfer = CurlHandle.transfer(context)
             let allows = transfer?.allowsRequest(to: address, port: Int(remotePort), from: Int(localPort)) ?? false
             return allows ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT
         }
         outbox_setopt_callback(easy, CURLOPT_HEADERFUNCTION) { _, size, count, context in
-            CurlTransfer.from(context)?.receiveHeader(byteCount: size * count) ?? 0
+            CurlHandle.transfer(context)?.receiveHeader(byteCount: size * count) ?? 0
         }
     }
 
-    /// Sets what differs from request to request. The body is copied: libcurl reads it until the transfer ends, and
+    /// The transfer that a handle works for, given what libcurl passes to its callbacks.
+    private static func transfer(_ context: UnsafeMutableRawPointer?) -> CurlTransfer? {
+        context.flatMap { Unmanaged<CurlHandle>.fromOpaque($0).takeUnretainedValue().transfer }
+    }
+
+    /// The transfer that an easy handle works for.
+    static func transfer(of easy: UnsafeMutableRawPointer) -> CurlTransfer? {
+        var context: UnsafeMutableRawPointer?
+        outbox_getinfo_pointer(easy, CURLINFO_PRIVATE, &context)
+        return transfer(context)
+    }
+
+    /// Sets what differs from the last request. The body is copied: libcurl reads it until the transfer ends, and
     /// the memory of a Swift array stays put only within a call.
     func prepare(_ request: CurlRequest) -> CURLcode {
         errorText[0] = 0
-        for line in request.headerLines {
-            guard let longer = curl_slist_append(headers, line) else { return CURLE_OUT_OF_MEMORY }
-            headers = longer
-        }
-        outbox_setopt_list(easy, CURLOPT_HTTPHEADER, headers)
+        outbox_setopt_list(easy, CURLOPT_HTTPHEADER, headers.set(request.headers))
         outbox_setopt_offset(easy, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(request.body.count))
         let copied = request.body.withUnsafeBytes { body in
             // Some pointer even for no bytes: a null one would make libcurl read the body from a callback.
@@ -94,26 +111,34 @@ final class CurlHandle {
             }
         }
         guard copied == CURLE_OK else { return copied }
-        set(CURLOPT_CONNECTTIMEOUT_MS, request.connectTimeout.roundedUpMilliseconds)
-        set(CURLOPT_TIMEOUT_MS, request.timeout.roundedUpMilliseconds)
-        set(CURLOPT_PROXY, request.proxy ?? "")
-        set(CURLOPT_FRESH_CONNECT, request.needsFreshConnection ? 1 : 0)
-        set(CURLOPT_HTTP_VERSION, request.version.curlValue)
-        if request.caFile != nil || hasOwnCAFile {
+        if isFreshConnectionSet != request.needsFreshConnection {
+            isFreshConnectionSet = request.needsFreshConnection
+            set(CURLOPT_FRESH_CONNECT, isFreshConnectionSet ? 1 : 0)
+        }
+        return request.target === target ? CURLE_OK : aim(at: request.target)
+    }
+
+    private func aim(at new: CurlTarget) -> CURLcode {
+        target = nil
+        set(CURLOPT_CONNECTTIMEOUT_MS, new.connectTimeout.roundedUpMilliseconds)
+        set(CURLOPT_TIMEOUT_MS, new.timeout.roundedUpMilliseconds)
+        set(CURLOPT_PROXY, new.proxy ?? "")
+        set(CURLOPT_HTTP_VERSION, new.version.curlValue)
+        if new.caFile != nil || hasOwnCAFile {
             // A file of one's own replaces the system's authorities, the directory of them included.
-            hasOwnCAFile = request.caFile != nil
-            set(CURLOPT_CAINFO, request.caFile ?? defaultCAFile)
+            hasOwnCAFile = new.caFile != nil
+            set(CURLOPT_CAINFO, new.caFile ?? defaultCAFile)
             set(CURLOPT_CAPATH, hasOwnCAFile ? nil : defaultCADirectory)
         }
-        return set(CURLOPT_URL, request.url)
+        let code = set(CURLOPT_URL, new.url)
+        if code == CURLE_OK { target = new }
+        return code
     }
 
     /// Lets go of what belonged to one request, the copy of its body above all.
     func clear() {
         outbox_setopt_pointer(easy, CURLOPT_COPYPOSTFIELDS, nil)
-        outbox_setopt_list(easy, CURLOPT_HTTPHEADER, nil)
-        curl_slist_free_all(headers)
-        headers = nil
+        transfer = nil
     }
 
     /// What libcurl says about the last error, if it said anything.

@@ -5,22 +5,25 @@ import CLibCurl
 import Synchronization
 
 /// A request that waits for the driver's thread, and who waits for its answer.
-package struct CurlJob: Sendable {
+package final class CurlJob: Sendable {
     let id: UInt64
     let request: CurlRequest
-    package let continuation: CheckedContinuation<CurlResponse, any Error>
+    /// Called once, on the driver's thread or on that of whoever submits; it must not wait for anything.
+    package let completion: @Sendable (Result<CurlResponse, any Error>) -> Void
 
     /// The same request for the same caller, but not over a connection that was kept.
     var overFreshConnection: CurlJob {
         var request = request
         request.needsFreshConnection = true
-        return CurlJob(id: id, request: request, continuation: continuation)
+        return CurlJob(id: id, request: request, completion: completion)
     }
 
-    package init(id: UInt64, request: CurlRequest, continuation: CheckedContinuation<CurlResponse, any Error>) {
+    package init(
+        id: UInt64, request: CurlRequest, completion: @escaping @Sendable (Result<CurlResponse, any Error>) -> Void
+    ) {
         self.id = id
         self.request = request
-        self.continuation = continuation
+        self.completion = completion
     }
 }
 
@@ -46,6 +49,8 @@ package final class CurlQueue: Sendable {
         var phase = Phase.open
         var jobs: [CurlJob] = []
         var cancelled: [UInt64] = []
+        /// Jobs that are done, for a submitter to free.
+        var spent: [CurlJob] = []
         /// Set while the thread sleeps or is about to: a wake-up is a system call, so a busy thread is spared it.
         var isSleeping = false
         var waker: CurlWaker?
@@ -64,17 +69,21 @@ package final class CurlQueue: Sendable {
 
     // MARK: Callers
 
-    package func submit(_ job: CurlJob) {
+    /// - Parameter heedsCancellation: Whether the calling task waits for this job, so that its cancellation ends it.
+    package func submit(_ job: CurlJob, heedsCancellation: Bool) {
+        // freed when this returns, outside the lock
+        var spent: [CurlJob] = []
         let refusal: (any Error)? = state.withLock { state in
+            swap(&spent, &state.spent)
             guard case .open = state.phase else { return CurlError.shutDown }
             // Looked at under the lock. The task is marked as cancelled before `cancel` runs, so either the mark is
             // seen here, or `cancel` comes to the lock later and the thread finds the job together with its end.
-            guard !Task.isCancelled else { return CancellationError() }
+            guard !heedsCancellation || !Task.isCancelled else { return CancellationError() }
             state.jobs.append(job)
             state.wake()
             return nil
         }
-        if let refusal { job.continuation.resume(throwing: refusal) }
+        if let refusal { job.completion(.failure(refusal)) }
     }
 
     package func cancel(_ id: UInt64) {
@@ -125,6 +134,17 @@ package final class CurlQueue: Sendable {
         }
     }
 
+    /// Leaves jobs that are done to the next submitter. Memory that one thread allocates and another frees goes back to the
+    /// allocator's common part, under a lock for which both wait: that was one system call for every two requests. What is
+    /// large is not kept that long.
+    func giveBack(_ jobs: some Sequence<CurlJob>) {
+        let small = jobs.filter { $0.request.body.count <= 16 * 1024 }
+        state.withLock { state in
+            guard state.spent.count < 64 else { return }
+            state.spent += small
+        }
+    }
+
     /// Declares that the thread goes to sleep, unless there is something to do: false then.
     /// From here on every caller wakes it, also before it really sleeps: libcurl remembers the wake-up.
     func sleep(isStopping: Bool) -> Bool {
@@ -146,7 +166,7 @@ package final class CurlQueue: Sendable {
             state.waitingForClose = []
             return left
         }
-        for job in jobs { job.continuation.resume(throwing: CurlError.shutDown) }
+        for job in jobs { job.completion(.failure(CurlError.shutDown)) }
         for continuation in waiting { continuation.resume() }
     }
 }

@@ -5,41 +5,48 @@ package import OutboxCore
 
 /// One POST as the driver sends it.
 package struct CurlRequest: Sendable {
-    /// Normalised and checked: this is not looked at again.
-    package var url: String
-    /// Complete lines in libcurl's form: `Name: value`, `Name;` for an empty value, `Name:` to leave a default out.
-    package var headerLines: [String]
+    package var target: CurlTarget
+    package var headers: HeaderBlock
     /// What is posted, byte for byte.
     package var body: [UInt8]
-    /// For name resolution, connecting and the TLS handshake together.
-    package var connectTimeout: Duration
-    /// For everything together.
-    package var timeout: Duration
-    /// The proxy's URL; `nil` connects directly whatever the environment says.
-    package var proxy: String?
-    /// A file of the only certificate authorities to trust; `nil` trusts the system's.
-    package var caFile: String?
-    /// The version of HTTP to speak.
-    package var version = HTTPVersion.http1
     /// Whether an idle connection must not be used again for this request.
     package var needsFreshConnection = false
 
+    package init(target: CurlTarget, headers: HeaderBlock, body: [UInt8]) {
+        self.target = target
+        self.headers = headers
+        self.body = body
+    }
+}
+
+/// Where requests go and how: what all requests to one endpoint have in common.
+///
+/// It is a class because a handle that has served the same target already is told nothing of this again, and identity is
+/// the quickest way to know.
+package final class CurlTarget: Sendable {
+    /// Normalised and checked: this is not looked at again.
+    let url: String
+    /// For name resolution, connecting and the TLS handshake together.
+    let connectTimeout: Duration
+    /// For everything together.
+    let timeout: Duration
+    /// The proxy's URL; `nil` connects directly whatever the environment says.
+    let proxy: String?
+    /// A file of the only certificate authorities to trust; `nil` trusts the system's.
+    let caFile: String?
+    /// The version of HTTP to speak.
+    let version: HTTPVersion
+
     package init(
-        url: String, headerLines: [String], body: [UInt8], connectTimeout: Duration = .seconds(5),
-        timeout: Duration = .seconds(15), proxy: String? = nil, caFile: String? = nil
+        url: String, connectTimeout: Duration = .seconds(5), timeout: Duration = .seconds(15), proxy: String? = nil,
+        caFile: String? = nil, version: HTTPVersion = .http1
     ) {
         self.url = url
-        self.headerLines = headerLines
-        self.body = body
         self.connectTimeout = connectTimeout
         self.timeout = timeout
         self.proxy = proxy
         self.caFile = caFile
-    }
-
-    /// A header as a line for libcurl, which takes `Name:` without a value as "leave this header out".
-    package static func headerLine(_ name: String, _ value: String) -> String {
-        value.isEmpty ? "\(name);" : "\(name): \(value)"
+        self.version = version
     }
 }
 
@@ -47,9 +54,9 @@ package struct CurlRequest: Sendable {
 package struct CurlResponse: Sendable {
     /// From 100 to 999; servers invent numbers.
     package var status: Int
-    /// The `Retry-After` header as it came.
+    /// The `Retry-After` header as it came; not looked for in a success.
     package var retryAfter: String?
-    /// The `Location` header as it came.
+    /// The `Location` header as it came; not looked for in a success.
     package var location: String?
     /// The first ``HTTPAnswer/excerptBytes`` of the body.
     package var bodyStart: [UInt8]

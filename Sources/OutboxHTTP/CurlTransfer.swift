@@ -23,27 +23,12 @@ final class CurlTransfer {
     }
 
     func prepare() throws(CurlError) {
-        let context = Unmanaged.passUnretained(self).toOpaque()
-        outbox_setopt_pointer(handle.easy, CURLOPT_PRIVATE, context)
-        outbox_setopt_pointer(handle.easy, CURLOPT_WRITEDATA, context)
-        outbox_setopt_pointer(handle.easy, CURLOPT_HEADERDATA, context)
-        outbox_setopt_pointer(handle.easy, CURLOPT_PREREQDATA, context)
+        handle.transfer = self
         let code = handle.prepare(job.request)
         if code != CURLE_OK { throw failure(code) }
     }
 
     // MARK: What libcurl calls
-
-    /// The transfer that an easy handle works for: the loop holds it, libcurl only its address.
-    static func from(_ context: UnsafeMutableRawPointer?) -> CurlTransfer? {
-        context.map { Unmanaged<CurlTransfer>.fromOpaque($0).takeUnretainedValue() }
-    }
-
-    static func id(of easy: UnsafeMutableRawPointer) -> UInt64? {
-        var context: UnsafeMutableRawPointer?
-        outbox_getinfo_pointer(easy, CURLINFO_PRIVATE, &context)
-        return from(context)?.job.id
-    }
 
     /// Whether a request may be sent, asked when a connection stands.
     ///
@@ -57,15 +42,20 @@ final class CurlTransfer {
         }
         // of HTTP/2, whose server may speak at any time, libcurl tells the answers apart
         let isKept = handle.number(CURLINFO_NUM_CONNECTS) == 0
-        if isKept, job.request.version == .http1,
-            kept.hasUnreadInput(remoteAddress: address, remotePort: port, localPort: localPort)
-        {
-            needsAnotherConnection = true
-            return false
+        if isKept, job.request.target.version == .http1 {
+            let unread = kept.hasUnreadInput(remoteAddress: address, remotePort: port, localPort: localPort)
+            if unread == true {
+                needsAnotherConnection = true
+                return false
+            }
+            isKnownConnection = unread != nil
         }
         requests += 1
         return true
     }
+
+    /// Whether the connection is among those that were kept, with its socket.
+    private(set) var isKnownConnection = false
 
     /// Nothing was sent, since the kept connection was not clean.
     private(set) var needsAnotherConnection = false
@@ -89,11 +79,13 @@ final class CurlTransfer {
 
     func result(_ code: CURLcode) -> Result<CurlResponse, any Error> {
         guard code == CURLE_OK || code == CURLE_WRITE_ERROR && isCutOff else { return .failure(failure(code)) }
+        let status = handle.number(CURLINFO_RESPONSE_CODE)
+        let isSuccess = (200...299).contains(status)
         return .success(
             CurlResponse(
-                status: handle.number(CURLINFO_RESPONSE_CODE),
-                retryAfter: handle.answerHeader("Retry-After"),
-                location: handle.answerHeader("Location"),
+                status: status,
+                retryAfter: isSuccess ? nil : handle.answerHeader("Retry-After"),
+                location: isSuccess ? nil : handle.answerHeader("Location"),
                 bodyStart: bodyStart,
                 isCutOff: isCutOff,
                 total: handle.duration(CURLINFO_TOTAL_TIME_T),
@@ -118,7 +110,7 @@ final class CurlTransfer {
         case CURLE_COULDNT_RESOLVE_HOST: .dns
         case CURLE_COULDNT_RESOLVE_PROXY, CURLE_PROXY: .proxy
         // With a proxy, it is the proxy that one connects to.
-        case CURLE_COULDNT_CONNECT: job.request.proxy == nil ? .connect : .proxy
+        case CURLE_COULDNT_CONNECT: job.request.target.proxy == nil ? .connect : .proxy
         case CURLE_OPERATION_TIMEDOUT: timedOutKind
 
         case CURLE_SSL_CONNECT_ERROR, CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CERTPROBLEM, CURLE_SSL_CIPHER,
@@ -146,7 +138,7 @@ final class CurlTransfer {
     private var timedOutKind: TransportFailure {
         if handle.duration(CURLINFO_PRETRANSFER_TIME_T) > .zero { return .timeout }
         if handle.duration(CURLINFO_NAMELOOKUP_TIME_T) == .zero { return .dnsTimeout }
-        return job.request.proxy == nil ? .connect : .proxy
+        return job.request.target.proxy == nil ? .connect : .proxy
     }
 
     private var isTunnelRefused: Bool {

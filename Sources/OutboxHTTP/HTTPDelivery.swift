@@ -3,6 +3,7 @@
 
 package import Logging
 public import OutboxCore
+import OutboxRelay
 
 #if canImport(Darwin)
 import Darwin
@@ -26,21 +27,31 @@ import Glibc
 ///
 /// Headers of the endpoint and of the task come on top; neither can replace one of these.
 public struct HTTPDelivery: Sendable {
+    /// One object, so that a delivery that is under way holds one reference and not a copy of everything.
+    private final class Parts: Sendable {
+        let endpoint: HTTPEndpoint
+        let driver: CurlDriver
+        let logger: Logger
+        /// Seconds since the Unix epoch, for receivers that answer `Retry-After` with a date.
+        let now: @Sendable () -> Int64
+
+        init(endpoint: HTTPEndpoint, driver: CurlDriver, logger: Logger, now: @escaping @Sendable () -> Int64) {
+            self.endpoint = endpoint
+            self.driver = driver
+            self.logger = logger
+            self.now = now
+        }
+    }
+    private let parts: Parts
+
     /// Where the tasks go.
-    public let endpoint: HTTPEndpoint
-    private let driver: CurlDriver
-    private let logger: Logger
-    /// Seconds since the Unix epoch, for receivers that answer `Retry-After` with a date.
-    private let now: @Sendable () -> Int64
+    public var endpoint: HTTPEndpoint { parts.endpoint }
 
     package init(
         endpoint: HTTPEndpoint, driver: CurlDriver, logger: Logger = Logger(label: "outbox.http"),
         now: @escaping @Sendable () -> Int64 = { Int64(time(nil)) }
     ) {
-        self.endpoint = endpoint
-        self.driver = driver
-        self.logger = logger
-        self.now = now
+        parts = Parts(endpoint: endpoint, driver: driver, logger: logger, now: now)
     }
 
     /// Makes one attempt. Never throws: whatever happens is an outcome.
@@ -48,53 +59,68 @@ public struct HTTPDelivery: Sendable {
     /// A request that cannot be sent as it is, because of a header or a key, is rejected without dialling. An attempt
     /// whose task is cancelled, or whose driver is shut down, is released.
     public func deliver(_ task: ClaimedTask) async -> Outcome {
-        let request: CurlRequest
         do {
-            request = try endpoint.request(for: task)
+            let request = try parts.endpoint.request(for: task)
+            let response: CurlResponse
+            do {
+                response = try await parts.driver.perform(request)
+            } catch {
+                return outcome(of: task, .failure(error))
+            }
+            return outcome(of: task, .success(response))
         } catch {
             return TransportFailure.invalidRequest.outcome(message: error.message)
         }
-        do {
-            let response = try await send(request)
+    }
+
+    private func outcome(of task: ClaimedTask, _ result: Result<CurlResponse, any Error>) -> Outcome {
+        switch result {
+        case .success(let response):
             log(task, "status", "\(response.status)", response.total)
             return answer(response).outcome
-        } catch CurlError.failed(let failure, let message, let detail) {
+        case .failure(CurlError.failed(let failure, let message, let detail)):
             log(task, "failure", failure.rawValue, nil)
             return failure.outcome(message: message, detail: detail)
-        } catch is CancellationError {
-            return .released
-        } catch CurlError.shutDown {
-            return .released
-        } catch {
-            return TransportFailure.transport.outcome(message: "\(error)")
+        case .failure(CurlError.shutDown): return .released
+        case .failure(is CancellationError): return .released
+        case .failure(let error): return TransportFailure.transport.outcome(message: "\(error)")
         }
     }
 
-    /// Sends the request; once more over a new connection if the server says that this connection does not lead to
-    /// the host (421, RFC 9110 section 15.5.20): it has then not looked at the request.
-    private func send(_ request: CurlRequest) async throws -> CurlResponse {
-        let response = try await driver.perform(request)
-        guard response.status == 421 else { return response }
-        var second = request
-        second.needsFreshConnection = true
-        return try await driver.perform(second)
-    }
-
     private func answer(_ response: CurlResponse) -> HTTPAnswer {
-        HTTPAnswer(
-            status: response.status,
-            retryAfter: response.retryAfter.flatMap { RetryAfter.parse($0, nowSecondsSinceEpoch: now()) },
-            location: response.location,
-            excerpt: HTTPAnswer.excerpt(of: response.bodyStart)
-        )
+        var answer = HTTPAnswer(status: response.status)
+        // of a success nothing but the status is looked at
+        guard !(200...299).contains(response.status) else { return answer }
+        answer.retryAfter = response.retryAfter.flatMap { RetryAfter.parse($0, nowSecondsSinceEpoch: parts.now()) }
+        answer.location = response.location
+        answer.excerpt = HTTPAnswer.excerpt(of: response.bodyStart)
+        return answer
     }
 
-    private func log(_ task: ClaimedTask, _ key: String, _ value: String, _ total: Duration?) {
-        logger.debug(
+    private func log(
+        _ task: ClaimedTask, _ key: String, _ value: @autoclosure () -> String, _ total: Duration?
+    ) {
+        parts.logger.debug(
             "HTTP delivery attempted",
             metadata: [
                 "task": "\(task.id)", "kind": "\(task.kind)", "attempt": "\(task.attempt)",
-                "endpoint": "\(endpoint.name)", key: "\(value)", "duration": "\(total.map { "\($0)" } ?? "-")",
+                "endpoint": "\(parts.endpoint.name)", key: "\(value())", "duration": "\(total.map { "\($0)" } ?? "-")",
             ])
+    }
+}
+
+extension HTTPDelivery: DirectRunner {
+    package func begin(_ task: ClaimedTask, finished: @escaping @Sendable (Outcome) -> Void) -> UInt64 {
+        do {
+            let request = try parts.endpoint.request(for: task)
+            return parts.driver.begin(request) { finished(outcome(of: task, $0)) }
+        } catch {
+            finished(TransportFailure.invalidRequest.outcome(message: error.message))
+            return 0
+        }
+    }
+
+    package func cancel(_ number: UInt64) {
+        parts.driver.cancel(number)
     }
 }

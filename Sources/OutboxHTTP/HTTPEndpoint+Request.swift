@@ -17,36 +17,30 @@ extension HTTPEndpoint {
         }
         return try request(
             body: task.payload, contentType: task.contentType, idempotencyKey: task.idempotencyKey,
-            more: [("webhook-id", task.id.description), ("outbox-attempt", String(task.attempt))],
-            lessImportant: task.headers
+            task: task
         )
     }
 
-    /// The request for any body. Of `lessImportant` headers those are left out that the endpoint sets too.
+    /// The request for any body; of a task's own headers those are left out that the endpoint sets too.
     func request(
-        body: [UInt8], contentType: String, idempotencyKey: String, more: [(name: String, value: String)] = [],
-        lessImportant: [(name: String, value: String)] = []
+        body: [UInt8], contentType: String, idempotencyKey: String, task: ClaimedTask? = nil
     ) throws(InvalidRequest) -> CurlRequest {
-        var lines = [
-            CurlRequest.headerLine("Content-Type", contentType),
-            CurlRequest.headerLine("Idempotency-Key", try keyField(idempotencyKey)),
-            // A larger body would make libcurl ask first, and then wait a second for servers that do not know how to
-            // answer: https://everything.curl.dev/http/post/expect100.html
-            "Expect:",
-        ]
-        for (name, value) in more + headers { lines.append(CurlRequest.headerLine(name, value)) }
-        if !lessImportant.isEmpty {
-            let taken = Set(headers.map { $0.name.lowercased() })
-            for (name, value) in lessImportant where !taken.contains(name.lowercased()) {
-                lines.append(CurlRequest.headerLine(name, value))
-            }
+        var block = HeaderBlock(capacity: 512)
+        block.add("Content-Type", contentType)
+        block.add("Idempotency-Key", try keyField(idempotencyKey))
+        // A larger body would make libcurl ask first, and then wait a second for servers that do not know how to
+        // answer: https://everything.curl.dev/http/post/expect100.html
+        block.omit("Expect")
+        if let task {
+            block.add("webhook-id", task.id.description)
+            block.add("outbox-attempt", String(task.attempt))
         }
-        var request = CurlRequest(
-            url: url, headerLines: lines, body: body, connectTimeout: connectTimeout, timeout: timeout, proxy: proxy,
-            caFile: caFile
-        )
-        request.version = httpVersion
-        return request
+        block.add(headerBlock)
+        if let headers = task?.headers, !headers.isEmpty {
+            let taken = Set(self.headers.map { $0.name.lowercased() })
+            for (name, value) in headers where !taken.contains(name.lowercased()) { block.add(name, value) }
+        }
+        return CurlRequest(target: target, headers: block, body: body)
     }
 
     private func keyField(_ key: String) throws(InvalidRequest) -> String {

@@ -35,6 +35,9 @@ public struct HTTPEndpoint: Sendable {
     public let httpVersion: HTTPVersion
     /// How the `Idempotency-Key` header is written, quoted by default.
     public let idempotencyKeyStyle: IdempotencyKeyStyle
+    /// The parts of every request that never change, in the form in which the driver wants them.
+    let target: CurlTarget
+    let headerBlock: HeaderBlock
 
     /// Checks everything that can be checked without dialling; throws ``HTTPEndpointError`` with what to change.
     public init(
@@ -57,6 +60,10 @@ public struct HTTPEndpoint: Sendable {
         self.caFile = caFile
         self.httpVersion = httpVersion
         self.idempotencyKeyStyle = idempotencyKeyStyle
+        target = CurlTarget(
+            url: self.url, connectTimeout: connectTimeout, timeout: timeout, proxy: self.proxy, caFile: caFile,
+            version: httpVersion)
+        headerBlock = headers.reduce(into: HeaderBlock()) { $0.add($1.name, $1.value) }
     }
 }
 

@@ -38,7 +38,7 @@ public struct HTTPTransport: Sendable {
             endpoint: endpoint.name
         )
         let scopes = kinds.map { Handler.Scope.kind($0) } + [.endpoint(endpoint.name)] + (otherKinds ? [.others] : [])
-        return scopes.map { scope in Handler(scope: scope, policy: policy) { task, _ in await delivery.deliver(task) } }
+        return scopes.map { Handler(scope: $0, policy: policy, body: .direct(delivery)) }
     }
 
     /// An alert channel that posts to an endpoint; its name is the endpoint's.

@@ -20,6 +20,11 @@ final class KeptConnections {
         let remoteAddress: String
         let remotePort: Int
         let localPort: Int
+
+        /// Our own port tells nearly all of them apart: hashing an address takes longer than comparing it.
+        func hash(into hasher: inout Hasher) {
+            hasher.combine(localPort)
+        }
     }
     private var sockets: [Ends: curl_socket_t] = [:]
     /// Beyond so many notes, most of them of closed connections, they are made anew.
@@ -41,10 +46,10 @@ final class KeptConnections {
         sockets[ends] = socket
     }
 
-    /// Whether something can be read from a connection that was kept, without reading it.
-    func hasUnreadInput(remoteAddress: String, remotePort: Int, localPort: Int) -> Bool {
+    /// Whether something can be read from a connection that was kept, without reading it; `nil` if its socket is not known.
+    func hasUnreadInput(remoteAddress: String, remotePort: Int, localPort: Int) -> Bool? {
         let ends = Ends(remoteAddress: remoteAddress, remotePort: remotePort, localPort: localPort)
-        guard let socket = sockets[ends] else { return false }
+        guard let socket = sockets[ends] else { return nil }
         var byte: UInt8 = 0
         return recv(socket, &byte, 1, CInt(MSG_PEEK) | CInt(MSG_DONTWAIT)) > 0
     }

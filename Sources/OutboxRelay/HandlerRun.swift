@@ -22,38 +22,47 @@ final class RunSurroundings: Sendable {
 /// One attempt of one task: from its claim until it is settled or left to another, and the only thing that a relay
 /// allocates for it besides the payload and the Swift task.
 ///
-/// It runs as a task of its own, since a task group cannot cancel one of its children; the relay keeps it until it has
-/// returned, and cancels it when its time or its lease is over.
+/// The user's code runs in a task of its own, since a task group cannot cancel one of its children; the relay keeps it
+/// until it has returned, and cancels it when its time or its lease is over.
 final class HandlerRun: Sendable {
     let task: ClaimedTask
     let hold: Hold
     let handler: Handler
-    let deadline: ContinuousClock.Instant
     let surroundings: RunSurroundings
 
+    private enum Running {
+        case task(Task<Void, Never>)
+        case direct(any DirectRunner, UInt64)
+    }
     private struct State {
-        var running: Task<Void, Never>?
+        var running: Running?
         var cancellation: Cancellation?
         var hasCompleted = false
     }
     private let state = Mutex(State())
 
-    /// - Parameter now: When it is claimed, which is when it starts but for the time of a few lines.
-    init(
-        _ task: ClaimedTask, hold: Hold, handler: Handler, now: ContinuousClock.Instant,
-        in surroundings: RunSurroundings
-    ) {
+    init(_ task: ClaimedTask, hold: Hold, handler: Handler, in surroundings: RunSurroundings) {
         self.task = task
         self.hold = hold
         self.handler = handler
         self.surroundings = surroundings
-        deadline = now + handler.policy.timeout
     }
 
     func start() {
-        let running = Task {
-            let outcome = await handler.run(task, TaskContext(run: self))
-            surroundings.mailbox.post(.finished(seq: hold.seq, outcome))
+        let running: Running
+        let deadline = ContinuousClock.now + handler.policy.timeout
+        switch handler.body {
+        case .task(let run):
+            running = .task(
+                Task {
+                    let outcome = await run(task, TaskContext(run: self, deadline: deadline))
+                    surroundings.mailbox.post(.finished(seq: hold.seq, outcome))
+                })
+        case .direct(let runner):
+            let number = runner.begin(task) { [surroundings, seq = hold.seq] outcome in
+                surroundings.mailbox.post(.finished(seq: seq, outcome))
+            }
+            running = .direct(runner, number)
         }
         state.withLock { $0.running = running }
     }
@@ -63,7 +72,11 @@ final class HandlerRun: Sendable {
             state.cancellation = reason
             return state.running
         }
-        running?.cancel()
+        switch running {
+        case .task(let task): task.cancel()
+        case .direct(let runner, let number): runner.cancel(number)
+        case nil: break
+        }
     }
 
     // What the relay and the handler tell each other while the attempt runs.

@@ -96,12 +96,11 @@ struct RelayTurn {
     }
 
     private mutating func take(_ tasks: [ClaimedTask], _ answer: Answer) {
-        let now = ContinuousClock.now
         for (task, claim) in zip(tasks, answer.claimed) {
             guard let handler = loop.handlers.handler(kind: claim.kind, endpoint: claim.endpoint) else { continue }
             // after a failover a seq may be issued again while the first that had it still runs: that one stays
             guard runs[claim.hold.seq] == nil else { continue }
-            runs[claim.hold.seq] = HandlerRun(task, hold: claim.hold, handler: handler, now: now, in: surroundings)
+            runs[claim.hold.seq] = HandlerRun(task, hold: claim.hold, handler: handler, in: surroundings)
         }
     }
 

@@ -284,7 +284,10 @@ import Testing
     }
 
     @Test func prioritiesComeFirstAndLowOnesInTheEnd() throws {
-        var engine = engine { $0.capacity = 1 }
+        var engine = engine {
+            $0.capacity = 1
+            $0.claimsAhead = false
+        }
         let urgent = LaneKey(slot: 0, name: "0:a")
         let lazy = LaneKey(slot: 0, name: "9:b")
         var now = Duration.zero

@@ -169,9 +169,11 @@ import Glibc
         let task = Task {
             withUnsafeCurrentTask { $0?.cancel() }
             _ = try await withCheckedThrowingContinuation { continuation in
-                let request = CurlRequest(url: "http://127.0.0.1/", headerLines: [], body: [])
-                queue.submit(CurlJob(id: 1, request: request, continuation: continuation))
-                for job in queue.take().jobs { job.continuation.resume(throwing: CurlError.shutDown) }
+                let target = CurlTarget(url: "http://127.0.0.1/")
+                let request = CurlRequest(target: target, headers: HeaderBlock(), body: [])
+                let job = CurlJob(id: 1, request: request) { continuation.resume(with: $0) }
+                queue.submit(job, heedsCancellation: true)
+                for job in queue.take().jobs { job.completion(.failure(CurlError.shutDown)) }
             }
         }
         await #expect(throws: CancellationError.self) { try await task.value }

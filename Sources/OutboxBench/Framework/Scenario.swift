@@ -34,7 +34,7 @@ extension Scenario {
 package enum Scenarios {
     package static let all: [any Scenario] = [
         DrainScenario(), SteadyScenario(), EnqueueScenario(), LatencyScenario(), HeldHorizonScenario(),
-        LateCommitsScenario(), BacklogScenario(),
+        LateCommitsScenario(), BacklogScenario(), HTTPScenario(), RetryStormScenario(),
     ]
 }
 

@@ -30,7 +30,9 @@ package enum BenchLoad {
     static let urlVariable = "OUTBOX_BENCH_URL"
 
     /// The kinds of load by their names.
-    private static var all: [String: any Load.Type] { ["database": DatabaseLoad.self] }
+    private static var all: [String: any Load.Type] {
+        ["database": DatabaseLoad.self, "receiver": ReceiverLoad.self]
+    }
 
     /// Works off jobs until the input ends.
     package static func serve(_ name: String) async throws {

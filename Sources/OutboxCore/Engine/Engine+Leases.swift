@@ -13,7 +13,13 @@ extension Engine {
         nextAttention = nil
         var renewals: [Hold] = []
         for (seq, task) in running where !task.isAbandoned {
-            if let (_, graceUntil) = task.cancelled {
+            if task.isWaiting {
+                guard leaseEnd(of: task) > now else {
+                    forgetWaiting(seq, &commands)
+                    continue
+                }
+                payAttention(at: leaseEnd(of: task))
+            } else if let (_, graceUntil) = task.cancelled {
                 if graceUntil <= now {
                     abandon(seq, at: now, &commands)
                     continue
@@ -52,6 +58,8 @@ extension Engine {
             if renewed.contains(seq) {
                 running[seq]?.leasedAt = askedAt
                 payAttention(at: askedAt + settings.renewalAge)
+            } else if task.isWaiting {
+                forgetWaiting(seq, &commands)
             } else if task.cancelled == nil {
                 // A handler that completed its task in its own transaction has no lease any more and is about to
                 // return: cancelling it is harmless then.

@@ -20,11 +20,7 @@ extension Engine {
         let isTaken = running[task.hold.seq] != nil
         guard stopAt == nil, !isTaken else { return move(task, to: .ready, kind: kind) }
         if let expiresIn = task.expiresIn, expiresIn <= .zero {
-            return move(
-                task, to: .dead(.expired),
-                because: Failure(type: "expired", message: "it was not done before it expired"),
-                kind: kind
-            )
+            return move(task, to: .dead(.expired), because: .expired, kind: kind)
         }
         if task.crashed >= policy.retry.maxCrashes {
             let failure = Failure(
@@ -39,12 +35,10 @@ extension Engine {
             )
             return move(task, to: .dead(.exhausted), because: failure, kind: kind)
         }
-        let timeoutAt = now + policy.timeout
         running[task.hold.seq] = Running(
-            claimed: task, kind: kind, startedAt: now, leasedAt: leasedAt, timeoutAt: timeoutAt
+            claimed: task, kind: kind, claimedAt: now, startedAt: now, leasedAt: leasedAt, timeoutAt: now
         )
-        payAttention(at: min(timeoutAt, leasedAt + settings.renewalAge))
-        commands.append(.start(seq: task.hold.seq))
+        startOrWait(task.hold.seq, at: now, &commands)
     }
 
     mutating func noteOutcome(_ outcome: Outcome, of seq: Int64, at now: Duration, _ commands: inout [Command]) {
@@ -119,7 +113,7 @@ extension Engine {
         }
     }
 
-    private mutating func move(
+    mutating func move(
         _ task: Claimed, to target: Move.Target, because failure: Failure? = nil, charged: Bool = false, kind: Int,
         took: Duration = .zero
     ) {
@@ -169,4 +163,8 @@ extension Engine {
         kinds.count(kind, \.fenced)
         commands.append(.report(.fenced(seq: seq, kind: kinds.names[kind])))
     }
+}
+
+extension Failure {
+    static let expired = Failure(type: "expired", message: "it was not done before it expired")
 }

@@ -22,6 +22,8 @@ package struct Engine: Sendable {
 
     // Tasks
     var running: [Int64: Running] = [:]
+    var ahead = Ahead()
+    private let claimsAhead: Bool
     var pending = Exchange(succeeded: [], failed: [], round: nil, kindsOfSucceeded: [], kindsOfFailed: [])
     /// Settlements that may have been executed already: if they are refused now, that is no surprise.
     var uncertain: Set<Int64> = []
@@ -68,15 +70,19 @@ package struct Engine: Sendable {
         self.settings = settings
         random = SeededGenerator(seed: seed)
         kinds = KindRegister(settings: settings)
+        claimsAhead = Self.mayClaimAhead(settings)
     }
 
     struct Running: Sendable {
         let claimed: Claimed
         let kind: Int
-        let startedAt: Duration
+        let claimedAt: Duration
+        var startedAt: Duration
         /// When the request that gave or renewed the lease was sent: the lease ends no earlier than `lease` after it.
         var leasedAt: Duration
-        let timeoutAt: Duration
+        var timeoutAt: Duration
+        /// It is claimed ahead and has not started.
+        var isWaiting = false
         var cancelled: (reason: Cancellation, graceUntil: Duration)?
         /// Its attempt is settled although the handler has not returned; it still takes its place.
         var isAbandoned = false
@@ -86,8 +92,8 @@ package struct Engine: Sendable {
     /// the last exchange.
     private func giveUpAt(_ stopAt: Duration) -> Duration { stopAt + settings.cancellationGrace + .seconds(1) }
 
-    /// How many more tasks may be started.
-    var free: Int { max(0, settings.capacity - running.count) }
+    /// How many more tasks may be claimed.
+    var free: Int { max(0, settings.capacity + (claimsAhead ? ahead.depth : 0) - running.count) }
 
     /// Whether ordinary tasks may be claimed; otherwise a round is for upkeep alone, which has its own times.
     var canClaim: Bool { free > 0 && alone.isNormal }
@@ -101,8 +107,9 @@ package struct Engine: Sendable {
         if exchange == nil {
             // while one is under way its answer comes first, and giving up has to wait for it
             if let stopAt { consider(giveUpAt(stopAt)) }
-            if stopAt == nil { consider(max(nextExchange, min(nextSweep, canClaim ? nextPoll : nextPromotion))) }
-            if pending.settlements > 0 { consider(nextExchange) }
+            let soonest = ahead.waiting.isEmpty ? nextExchange : max(nextExchange, ahead.gathersUntil)
+            if stopAt == nil { consider(max(soonest, min(nextSweep, canClaim ? nextPoll : nextPromotion))) }
+            if pending.settlements > 0 { consider(soonest) }
         }
         return next
     }
@@ -128,18 +135,21 @@ package struct Engine: Sendable {
         case .renewed(let seqs): noteRenewal(Set(seqs), at: now, &commands)
         case .renewalFailed: noteRenewalFailure(at: now)
         case .finished(let seq, let outcome): noteOutcome(outcome, of: seq, at: now, &commands)
-        case .stop(let grace): stopAt = stopAt.map { min($0, now + grace) } ?? now + grace
+        case .stop(let grace):
+            stopAt = stopAt.map { min($0, now + grace) } ?? now + grace
+            giveBackWaiting()
         }
     }
 
     private mutating func decide(at now: Duration, _ commands: inout [Command]) {
         guard !hasStopped else { return }
+        startWaiting(at: now, &commands)
         if let nextAttention, nextAttention <= now { attend(at: now, &commands) }
         if let stopAt, stopAt <= now, !hasCancelledAll {
             hasCancelledAll = true
             cancelAll(at: now, &commands)
         }
-        if exchange == nil, now >= nextExchange, let next = nextExchangeToSend(at: now) {
+        if exchange == nil, now >= nextExchange, !ahead.isGathering(at: now), let next = nextExchangeToSend(at: now) {
             exchange = (next, now)
             commands.append(.exchange(next))
         }

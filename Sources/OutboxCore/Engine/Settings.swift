@@ -31,6 +31,8 @@ extension Engine {
         package var capacity = 64
         /// The most tasks of one claim.
         package var batch = 500
+        /// Whether tasks may be claimed before there is a place for them.
+        package var claimsAhead = true
         package var lease: Duration = .seconds(30)
         /// The shortest and the longest pause between claims that find nothing.
         package var poll: ClosedRange<Duration> = .milliseconds(6) ... .milliseconds(250)

@@ -23,17 +23,23 @@ public struct Handler: Sendable {
         case others
     }
 
+    /// How an attempt is run.
+    package enum Body: Sendable {
+        /// By code of the user's, in a Swift task of its own.
+        case task(@Sendable (ClaimedTask, TaskContext) async -> Outcome)
+        /// By something that has a thread of its own and needs no task.
+        case direct(any DirectRunner)
+    }
+
     package let scope: Scope
     package let policy: KindPolicy
-    package let run: @Sendable (ClaimedTask, TaskContext) async -> Outcome
+    package let body: Body
     package var onDeadLetter: (@Sendable (ClaimedTask, DeathReason, Failure) async -> Void)?
 
-    package init(
-        scope: Scope, policy: KindPolicy, run: @escaping @Sendable (ClaimedTask, TaskContext) async -> Outcome
-    ) {
+    package init(scope: Scope, policy: KindPolicy, body: Body) {
         self.scope = scope
         self.policy = policy
-        self.run = run
+        self.body = body
     }
 
     /// A handler for a type of task. A payload that the type cannot read is rejected: no later attempt could read it.
@@ -57,7 +63,7 @@ public struct Handler: Sendable {
         kind: String, policy: HandlerPolicy = HandlerPolicy(),
         _ body: @escaping @Sendable (ClaimedTask, TaskContext) async throws -> Void
     ) {
-        self.init(scope: .kind(kind), policy: policy.kindPolicy) { task, context in
+        let run: @Sendable (ClaimedTask, TaskContext) async -> Outcome = { task, context in
             let outcome: Outcome
             do {
                 try await body(task, context)
@@ -67,6 +73,7 @@ public struct Handler: Sendable {
             }
             return context.hasCompleted ? .completed(orElse: outcome) : outcome
         }
+        self.init(scope: .kind(kind), policy: policy.kindPolicy, body: .task(run))
     }
 
     /// The same handler, with a hook that runs after a task of its has become a dead letter, to undo or to tell.

@@ -18,7 +18,7 @@ public struct TaskContext: Sendable {
     /// lower than one it has seen.
     public var attempt: Int { run.task.attempt }
     /// When the attempt is cancelled for taking too long.
-    public var deadline: ContinuousClock.Instant { run.deadline }
+    public let deadline: ContinuousClock.Instant
 
     /// The relay's logger with the task's id, kind and attempt. Made when it is asked for, since most handlers do not.
     public var logger: Logger {

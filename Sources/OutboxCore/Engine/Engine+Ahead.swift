@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+// Tasks that are claimed ahead of the places that they will run in.
+//
+//     claimed ── a place is free ──────────────────────────▶ started
+//        └── none is ──▶ waiting ── another task finished ────┘
+//                           ├─ stopping           ──▶ given back, uncharged: it never ran
+//                           └─ its lease is lost  ──▶ forgotten: another attempt has it, or will have it
+//
+// An exchange takes a millisecond or several, a quick handler or a delivery on the local network a fraction of one.
+// Without anything waiting, a place that falls free stays so for an exchange, and each exchange carries the few tasks that
+// finished during the last: of 64 deliveries at once six, so that Postgres committed every six tasks. What waits keeps the
+// places taken, and lets settlements gather.
+
+/// How far ahead a relay claims, and how long settlements gather while something waits.
+struct Ahead: Sendable {
+    /// Claimed and not started, in the order in which they came. All of them are in `running`.
+    var waiting: [Int64] = []
+    /// How many more tasks than places are claimed: twice as many as finish, at the pace of the last tenth of a second, until
+    /// the next exchange is answered. A slow handler's relay holds hardly anything back from its neighbours that way.
+    private(set) var depth = 0
+    /// Until when settlements may gather.
+    private(set) var gathersUntil: Duration = .zero
+    /// Tasks in a second.
+    private var pace = 0.0
+    private var lastAnswer: Duration = .zero
+
+    /// A task that is done is settled no later than this because of it.
+    private static let longestGathering: Duration = .milliseconds(5)
+    private static let memory = 0.1
+
+    /// An exchange was answered that settled so many and took so long.
+    mutating func note(settled: Int, took: Duration, atMost most: Int, at now: Duration) {
+        let elapsed = (now - lastAnswer).inSeconds
+        lastAnswer = now
+        pace = pace * max(0, 1 - elapsed / Self.memory) + Double(settled) / max(elapsed, Self.memory)
+        let cycle = (min(took, Self.longestGathering * 4) + Self.longestGathering).inSeconds
+        depth = min(Int(pace * cycle * 2), most)
+        gathersUntil = now + Self.longestGathering
+    }
+
+    /// Whether there is enough to start meanwhile, so that the next exchange can wait for more settlements.
+    func isGathering(at now: Duration) -> Bool { waiting.count * 2 > depth && now < gathersUntil }
+}
+
+extension Engine {
+    /// Whether tasks may be claimed before they can start. A kind that is acknowledged with its claim is not: if the relay
+    /// vanished, it would be taken for one that ran.
+    static func mayClaimAhead(_ settings: Settings) -> Bool {
+        let policies = Array(settings.kinds.values) + Array(settings.endpoints.values)
+        return settings.claimsAhead && !policies.contains(where: \.acknowledgesEarly)
+            && settings.otherKinds?.acknowledgesEarly != true
+    }
+
+    /// Starts a task that was claimed, or lets it wait if every place is taken.
+    mutating func startOrWait(_ seq: Int64, at now: Duration, _ commands: inout [Command]) {
+        // the task is among what runs already
+        guard running.count - ahead.waiting.count > settings.capacity else { return start(seq, at: now, &commands) }
+        running[seq]?.isWaiting = true
+        if let task = running[seq] { payAttention(at: task.leasedAt + settings.renewalAge) }
+        ahead.waiting.append(seq)
+    }
+
+    /// Starts what waits, as far as places are free.
+    mutating func startWaiting(at now: Duration, _ commands: inout [Command]) {
+        guard !ahead.waiting.isEmpty else { return }
+        let free = settings.capacity - (running.count - ahead.waiting.count)
+        guard free > 0 else { return }
+        let next = ahead.waiting.prefix(free)
+        ahead.waiting.removeFirst(next.count)
+        for seq in next { start(seq, at: now, &commands) }
+    }
+
+    private mutating func start(_ seq: Int64, at now: Duration, _ commands: inout [Command]) {
+        guard let task = running[seq] else { return }
+        let waited = now - task.claimedAt
+        if let expiresIn = task.claimed.expiresIn, expiresIn <= waited {
+            running[seq] = nil
+            return move(task.claimed, to: .dead(.expired), because: .expired, kind: task.kind)
+        }
+        let timeoutAt = now + kinds.policy(task.kind).timeout
+        running[seq]?.isWaiting = false
+        running[seq]?.startedAt = now
+        running[seq]?.timeoutAt = timeoutAt
+        payAttention(at: min(timeoutAt, task.leasedAt + settings.renewalAge))
+        commands.append(.start(seq: seq))
+    }
+
+    /// Gives back what waits, since nothing more is to start.
+    mutating func giveBackWaiting() {
+        for seq in ahead.waiting {
+            if let task = running.removeValue(forKey: seq) { move(task.claimed, to: .ready, kind: task.kind) }
+        }
+        ahead.waiting = []
+    }
+
+    /// Forgets a task that waits and whose lease is lost.
+    mutating func forgetWaiting(_ seq: Int64, _ commands: inout [Command]) {
+        running[seq] = nil
+        ahead.waiting.removeAll { $0 == seq }
+        commands.append(.forget(seq: seq))
+    }
+}
