@@ -118,6 +118,18 @@ import Testing
         #expect(busy.engine.ahead.waiting.isEmpty && busy.started.isEmpty)
     }
 
+    @Test func whatWaitedThroughAPauseBeyondItsLeaseDoesNotBegin() {
+        var busy = busy()
+        busy.answer()
+        let waiting = busy.engine.ahead.waiting
+        #expect(!waiting.isEmpty)
+        // the process stands still; its handlers' results are what it hears of first
+        busy.now += .seconds(31)
+        busy.finish()
+        #expect(busy.started.isEmpty)
+        #expect(busy.engine.ahead.waiting.isEmpty)
+    }
+
     @Test func aKindThatIsAcknowledgedWithItsClaimIsNotClaimedAhead() {
         var busy = busy { $0.kinds["early"] = KindPolicy(acknowledgesEarly: true) }
         busy.answer()

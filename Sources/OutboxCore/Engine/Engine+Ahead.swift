@@ -74,6 +74,8 @@ extension Engine {
 
     private mutating func start(_ seq: Int64, at now: Duration, _ commands: inout [Command]) {
         guard let task = running[seq] else { return }
+        // as after the process stood still: another attempt may have it by now, and this one need not even begin
+        guard leaseEnd(of: task) > now else { return forgetWaiting(seq, &commands) }
         let waited = now - task.claimedAt
         if let expiresIn = task.claimed.expiresIn, expiresIn <= waited {
             running[seq] = nil

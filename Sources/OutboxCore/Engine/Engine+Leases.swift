@@ -47,7 +47,7 @@ extension Engine {
     }
 
     /// Until when this relay may be sure of a lease: some time before its end, for the cancellation to arrive.
-    private func leaseEnd(of task: Running) -> Duration { task.leasedAt + settings.lease - settings.leaseMargin }
+    func leaseEnd(of task: Running) -> Duration { task.leasedAt + settings.lease - settings.leaseMargin }
 
     mutating func noteRenewal(_ renewed: Set<Int64>, at now: Duration, _ commands: inout [Command]) {
         guard let asked = renewing else { return }

@@ -143,8 +143,8 @@ package struct Engine: Sendable {
 
     private mutating func decide(at now: Duration, _ commands: inout [Command]) {
         guard !hasStopped else { return }
-        startWaiting(at: now, &commands)
         if let nextAttention, nextAttention <= now { attend(at: now, &commands) }
+        startWaiting(at: now, &commands)
         if let stopAt, stopAt <= now, !hasCancelledAll {
             hasCancelledAll = true
             cancelAll(at: now, &commands)
