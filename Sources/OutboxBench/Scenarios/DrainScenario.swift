@@ -9,7 +9,7 @@ package struct DrainScenario: Scenario {
     package let summary = "tasks that wait already, drained by 1, 2 and 4 relays with a handler that does nothing"
     package let floor = "the same claims and settlements from as many bare loops; and the least SQL, on a plain table"
     package let defaults = "100,000 tasks, 5 runs"
-    package let takes = "2 min"
+    package let takes = "3 min"
 
     package init() {}
 

@@ -10,7 +10,7 @@ package struct SteadyScenario: Scenario {
     package let summary = "tasks enqueued and drained at the same time, at a rate and at the most"
     package let floor = "the same load, drained by a bare loop over libpq that pauses as the relay does"
     package let defaults = "2,000 tasks/s and the most, 10 s each, 3 runs"
-    package let takes = "3 min"
+    package let takes = "2 min"
 
     package init() {}
 
