@@ -197,6 +197,29 @@ import Testing
         #expect(exchange(in: end)?.settlements ?? 0 == 0, "another attempt has it: nothing is settled")
     }
 
+    @Test func theSameInputsGiveTheSameCommands() throws {
+        let claims = (1...30).map { claimed($0) }
+        func commands() -> [String] {
+            var engine = engine {
+                $0.capacity = 50
+                $0.kinds["k"]?.timeout = .seconds(2)
+                $0.kinds["k"]?.retry = RetryPolicy()
+            }
+            let suspects = (0..<20).map { LaneKey(slot: 0, name: "5:q\($0):!") }
+            _ = engine.handle(.woke, at: .zero)
+            var all: [Command] = engine.handle(
+                .answered(Answer(claimed: claims, news: news(suspects))), at: .seconds(1))
+            all += engine.handle(.woke, at: .seconds(4))
+            all += engine.handle(.answered(Answer(news: news())), at: .seconds(5))
+            // given up one after the other, and each draws its delay
+            all += engine.handle(.woke, at: .seconds(8))
+            all += engine.handle(.answered(Answer(news: news())), at: .seconds(9))
+            return all.map { "\($0)" }
+        }
+        let first = commands()
+        for _ in 0..<5 { #expect(commands() == first) }
+    }
+
     @Test func suspectsRunAloneAndTakeAtMostHalfOfTheTime() throws {
         var engine = engine()
         let suspects = LaneKey(slot: 0, name: "5:default:!")

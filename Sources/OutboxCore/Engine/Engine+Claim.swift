@@ -36,13 +36,13 @@ extension Engine {
         if let until = unheardUntil, next.round?.rescue == true {
             if until < now { unheardUntil = nil }
             let settling = [next, pending].flatMap { $0.succeeded.map(\.seq) + $0.failed.map(\.hold.seq) }
-            next.round?.held = Array(running.keys) + settling
+            next.round?.held = running.keys.sorted() + settling
         }
         return next.isEmpty ? nil : next
     }
 
     private mutating func nextRound(at now: Duration) -> Round? {
-        let suspects = lanes.keys.filter(\.runsAlone)
+        let suspects = lanes.keys.filter(\.runsAlone).sorted { ($0.name, $0.slot) < ($1.name, $1.slot) }
         // a handler that ignores its cancellation may never return: its task is settled, and nobody waits for it
         let isIdle = running.values.allSatisfy(\.isAbandoned)
         if alone.advance(hasSuspects: !suspects.isEmpty, isIdle: isIdle, at: now) {

@@ -12,7 +12,8 @@ extension Engine {
     mutating func attend(at now: Duration, _ commands: inout [Command]) {
         nextAttention = nil
         var renewals: [Hold] = []
-        for (seq, task) in running where !task.isAbandoned {
+        for seq in running.keys.sorted() {
+            guard let task = running[seq], !task.isAbandoned else { continue }
             if task.isWaiting {
                 guard leaseEnd(of: task) > now else {
                     forgetWaiting(seq, &commands)
@@ -53,7 +54,7 @@ extension Engine {
         guard let asked = renewing else { return }
         renewing = nil
         payAttention(at: now)  // others may have come to be renewed meanwhile
-        for (seq, askedAt) in asked {
+        for (seq, askedAt) in asked.sorted(by: { $0.key < $1.key }) {
             guard let task = running[seq], !task.isAbandoned else { continue }
             if renewed.contains(seq) {
                 running[seq]?.leasedAt = askedAt
@@ -100,6 +101,6 @@ extension Engine {
     }
 
     mutating func cancelAll(at now: Duration, _ commands: inout [Command]) {
-        for (seq, task) in running where task.cancelled == nil { cancel(seq, .stopping, at: now, &commands) }
+        for seq in running.keys.sorted() { cancel(seq, .stopping, at: now, &commands) }
     }
 }

@@ -5,7 +5,8 @@
 ///
 /// The same engine runs in a relay, against Postgres, and in simulation, against a table in memory. It does no I/O and
 /// keeps nothing that must not be lost: leases and attempts are in the database, and a relay that starts anew finds
-/// everything again.
+/// everything again. Nothing depends on the order of a dictionary, which is another one each time: the same inputs give
+/// the same commands.
 ///
 ///     claimed ──start──▶ running ──finished──▶ settlement pending ──exchange──▶ settled, or fenced
 ///        │                  │
