@@ -197,6 +197,17 @@ import Testing
         #expect(exchange(in: end)?.settlements ?? 0 == 0, "another attempt has it: nothing is settled")
     }
 
+    /// A reply may be as old as a lease: it was slow, or the relay stood still before it could read it.
+    @Test func whatIsHeardOfTooLateIsGivenBackAndNotRun() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        let commands = engine.handle(
+            .answered(Answer(claimed: [claimed(1), claimed(2)], news: news([lane]))), at: .seconds(25))
+        #expect(started(in: commands).isEmpty, "another attempt may run already")
+        #expect(exchange(in: commands)?.failed.map(\.target) == [.ready, .ready])
+        #expect(exchange(in: commands)?.failed.map(\.charged) == [false, false])
+    }
+
     @Test func theSameInputsGiveTheSameCommands() throws {
         let claims = (1...30).map { claimed($0) }
         func commands() -> [String] {

@@ -18,7 +18,9 @@ extension Engine {
         }
         // its seq was issued again while the first that had it still runs: given back, it gets another one
         let isTaken = running[task.hold.seq] != nil
-        guard stopAt == nil, !isTaken else { return move(task, to: .ready, kind: kind) }
+        // the answer was slow, or the relay stood still before it could read it: another attempt may run by now
+        let isTooLate = leasedAt + settings.lease - settings.leaseMargin <= now
+        guard stopAt == nil, !isTaken, !isTooLate else { return move(task, to: .ready, kind: kind) }
         if let expiresIn = task.expiresIn, expiresIn <= .zero {
             return move(task, to: .dead(.expired), because: .expired, kind: kind)
         }
