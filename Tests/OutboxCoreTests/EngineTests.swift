@@ -208,6 +208,25 @@ import Testing
         #expect(exchange(in: commands)?.failed.map(\.charged) == [false, false])
     }
 
+    /// A relay that stood still gives a handler up before it had a chance to return: what it returns counts, as long as
+    /// nothing else has been sent.
+    @Test func aResultThatComesBeforeItsReplacementIsSentCounts() throws {
+        var engine = engine { $0.kinds["k"]?.timeout = .seconds(2) }
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(
+            .answered(Answer(claimed: [claimed(1), claimed(2)], news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(.woke, at: .seconds(3))
+        #expect(engine.exchange != nil)
+        _ = engine.handle(.woke, at: .seconds(7))
+        #expect(engine.pending.failed.count == 2, "given up while an exchange is under way")
+        _ = engine.handle(.finished(seq: 1, .succeeded), at: .seconds(7))
+        _ = engine.handle(.finished(seq: 2, .released), at: .seconds(7))
+        let next = try #require(exchange(in: engine.handle(.answered(Answer(news: news())), at: .seconds(8))))
+        #expect(next.succeeded.map(\.seq) == [1])
+        #expect(next.failed.map(\.hold.seq) == [2])
+        #expect(next.failed.allSatisfy(\.charged))
+    }
+
     @Test func theSameInputsGiveTheSameCommands() throws {
         let claims = (1...30).map { claimed($0) }
         func commands() -> [String] {

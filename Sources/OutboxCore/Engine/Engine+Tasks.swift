@@ -44,8 +44,11 @@ extension Engine {
     }
 
     mutating func noteOutcome(_ outcome: Outcome, of seq: Int64, at now: Duration, _ commands: inout [Command]) {
-        guard let task = running.removeValue(forKey: seq) else { return }
-        guard !task.isAbandoned else { return commands.append(.forget(seq: seq)) }
+        guard var task = running.removeValue(forKey: seq) else { return }
+        if task.isAbandoned {
+            guard outcome != .released, takeBack(task.claimed.hold) else { return commands.append(.forget(seq: seq)) }
+            task.isAbandoned = false
+        }
         switch outcome {
         case .succeeded:
             pending.succeeded.append(task.claimed.hold)
@@ -71,6 +74,17 @@ extension Engine {
             case .timedOut, nil: fail(task, timeout(of: task), after: nil, charged: true, at: now)
             }
         }
+    }
+
+    /// Takes back what was decided about a task without its handler, if it has not been sent yet: where the relay stood
+    /// still for the whole grace, the handler returns right after, and may have succeeded.
+    private mutating func takeBack(_ hold: Hold) -> Bool {
+        guard !uncertain.contains(hold.seq), let index = pending.failed.firstIndex(where: { $0.hold == hold }) else {
+            return false
+        }
+        pending.failed.remove(at: index)
+        pending.kindsOfFailed.remove(at: index)
+        return true
     }
 
     func timeout(of task: Running) -> Failure {
