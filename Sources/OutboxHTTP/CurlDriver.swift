@@ -75,7 +75,12 @@ package final class CurlDriver: Sendable {
         _ request: CurlRequest, completion: @escaping @Sendable (Result<CurlResponse, any Error>) -> Void
     ) -> UInt64 {
         let id = lastID.add(1, ordering: .relaxed).newValue
-        queue.submit(CurlJob(id: id, request: request, completion: completion), heedsCancellation: false)
+        do {
+            try startThread()
+            queue.submit(CurlJob(id: id, request: request, completion: completion), heedsCancellation: false)
+        } catch {
+            completion(.failure(error))
+        }
         return id
     }
 

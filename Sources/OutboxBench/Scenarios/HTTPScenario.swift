@@ -76,7 +76,7 @@ package struct HTTPScenario: Scenario {
         try await context.bench.preload(tasks, payload: bodyBytes)
         let cameBefore = try await receiver.receiver().seen(at: path).requests
         let ledger = Ledger(tasks: tasks)
-        let transport = try HTTPTransport()
+        let transport = HTTPTransport()
         let handlers = transport.handlers(
             deliveringTo: try HTTPEndpoint(name: "receiver", url: url), kinds: ["bench.task"]
         ).map { handler in

@@ -24,7 +24,7 @@ package struct RetryStormScenario: Scenario {
     package func measure(in context: BenchContext) async throws -> [ScenarioResult] {
         try await context.withLoad("receiver") { receiver in
             let port = try await receiver.receiver().port
-            let transport = try HTTPTransport()
+            let transport = HTTPTransport()
             let storm = RetryStorm(
                 context: context, receiver: receiver, length: .seconds(context.sizes.seconds ?? 10),
                 rate: context.sizes.rate ?? 200, burst: context.sizes.tasks ?? 2000)
