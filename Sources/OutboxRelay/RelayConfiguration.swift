@@ -15,7 +15,7 @@ public struct RelayConfiguration: Sendable {
     /// How long a claim gives the right to run a task; it is renewed while the task runs. If the relay vanishes, its
     /// tasks run again after that time. 1 second to 1 hour. Default: 30 seconds.
     public var lease: Duration
-    /// The pause between claims: a quarter of the time for which nothing has come, within these bounds. Default: 6 to 250
+    /// The pause between claims: a quarter of the time for which nothing has come, within these bounds. Default: 5 to 250
     /// milliseconds.
     public var poll: ClosedRange<Duration>
     /// Where to make a Unix socket at which producers on this machine say that they have committed a task; see ``Nudge``.
@@ -41,7 +41,7 @@ public struct RelayConfiguration: Sendable {
 
     public init(
         schema: Schema = .outbox, name: String? = nil, concurrency: Int = 64, lease: Duration = .seconds(30),
-        poll: ClosedRange<Duration> = .milliseconds(6) ... .milliseconds(250), nudgeSocket: String? = nil,
+        poll: ClosedRange<Duration> = .milliseconds(5) ... .milliseconds(250), nudgeSocket: String? = nil,
         sweepInterval: Duration = .seconds(5), stopGrace: Duration = .seconds(25),
         cancellationGrace: Duration = .seconds(3), claimBytes: Int = 4 << 20,
         groupWait: Duration = .seconds(30), groupInterval: Duration = .seconds(300),

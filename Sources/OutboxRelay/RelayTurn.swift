@@ -14,7 +14,7 @@ struct RelayTurn {
     private var runs: [Int64: HandlerRun] = [:]
     private let surroundings: RunSurroundings
     private let hooks = HookRuns()
-    private var wakeAt: Duration?
+    private let alarm: Alarm
     private var isDelivering = false
     private var lastHeartbeat: Duration?
     private var failures = 0
@@ -23,6 +23,7 @@ struct RelayTurn {
     init(loop: RelayLoop) {
         self.loop = loop
         surroundings = RunSurroundings(store: loop.store, logger: loop.logger, mailbox: loop.mailbox)
+        alarm = Alarm { [mailbox = loop.mailbox] in mailbox.post(.event(.woke)) }
         engine = Engine(settings: loop.settings, seed: .random(in: .min ... .max))
     }
 
@@ -34,7 +35,6 @@ struct RelayTurn {
         for message in messages {
             switch message {
             case .event(let event):
-                if case .woke = event { wakeAt = nil }
                 events.append(event)
             case .nudged:
                 loop.bell.heard()
@@ -55,7 +55,7 @@ struct RelayTurn {
             }
         }
         for command in engine.handle(events, at: now) { perform(command, in: &group) }
-        armTimer(in: &group)
+        alarm.set(engine.nextWake.map { began + $0 })
     }
 
     private mutating func perform(_ command: Command, in group: inout DiscardingTaskGroup) {
@@ -101,16 +101,6 @@ struct RelayTurn {
             // after a failover a seq may be issued again while the first that had it still runs: that one stays
             guard runs[claim.hold.seq] == nil else { continue }
             runs[claim.hold.seq] = HandlerRun(task, hold: claim.hold, handler: handler, in: surroundings)
-        }
-    }
-
-    private mutating func armTimer(in group: inout DiscardingTaskGroup) {
-        guard let next = engine.nextWake, wakeAt.map({ next < $0 }) ?? true else { return }
-        wakeAt = next
-        let (mailbox, instant) = (loop.mailbox, began + max(next, now))
-        group.addTask {
-            guard (try? await Task.sleep(until: instant, clock: .continuous)) != nil else { return }
-            mailbox.post(.event(.woke))
         }
     }
 
@@ -197,6 +187,7 @@ struct RelayTurn {
 
     /// Waits for the hooks as long as for cancelled handlers; those that do not return are left.
     func awaitHooks() async {
+        alarm.set(nil)
         await hooks.wait(atMost: loop.settings.cancellationGrace)
     }
 

@@ -59,10 +59,21 @@ package final class Poller: Sendable {
         /// Waits that the thread absorbs for, and whether they were cancelled meanwhile: until it is back from that, nobody
         /// else may use what it reads into.
         var absorbing: [UInt64: Bool] = [:]
+        var alarms: [ObjectIdentifier: (at: ContinuousClock.Instant, ring: @Sendable () -> Void)] = [:]
         /// Our end of the pair that gets the thread out of `poll`; `nil` until the first wait starts the thread.
         var wakeDescriptor: Int32?
         /// The thread sleeps, or is about to, with an older table than this one: it needs a nudge.
         var isAsleep = false
+        /// Until when it sleeps at most, if it does.
+        var sleepsUntil: ContinuousClock.Instant?
+
+        /// Our end of the pair; the first to ask starts the thread.
+        mutating func running(_ start: () -> Result<Int32, SystemFailure>) -> Result<Int32, SystemFailure> {
+            if let wakeDescriptor { return .success(wakeDescriptor) }
+            let started = start()
+            if case .success(let descriptor) = started { wakeDescriptor = descriptor }
+            return started
+        }
     }
 
     private enum Registration {
@@ -125,14 +136,9 @@ package final class Poller: Sendable {
             if heedingCancellation, Task.isCancelled { return .refused(.cancelled) }
             if let deadline = wait.deadline, deadline <= .now, wait.descriptor < 0 { return .refused(.timedOut) }
             let wake: Int32
-            if let started = state.wakeDescriptor {
-                wake = started
-            } else {
-                switch start() {
-                case .success(let started): wake = started
-                case .failure(let failure): return .refused(.failed(failure))
-                }
-                state.wakeDescriptor = wake
+            switch state.running(start) {
+            case .success(let descriptor): wake = descriptor
+            case .failure(let failure): return .refused(.failed(failure))
             }
             state.waits[identity] = wait
             guard state.isAsleep else { return .registered }
@@ -159,6 +165,31 @@ package final class Poller: Sendable {
         if let wake { nudge(wake) }
     }
 
+    /// Sets or moves an alarm, or takes it back. Without descriptors for the thread it rings at once.
+    fileprivate func set(_ alarm: Alarm, to time: ContinuousClock.Instant?) {
+        let ring = alarm.ring
+        let wake: Result<Int32, SystemFailure>? = state.withLock { state in
+            guard let time else {
+                state.alarms[ObjectIdentifier(alarm)] = nil
+                return nil
+            }
+            switch state.running(start) {
+            case .failure(let failure): return .failure(failure)
+            case .success(let descriptor):
+                state.alarms[ObjectIdentifier(alarm)] = (time, ring)
+                // a thread that wakes before looks again by itself
+                guard state.isAsleep, state.sleepsUntil.map({ time < $0 }) ?? true else { return nil }
+                state.isAsleep = false
+                return .success(descriptor)
+            }
+        }
+        switch wake {
+        case .success(let descriptor): nudge(descriptor)
+        case .failure: ring()
+        case nil: break
+        }
+    }
+
     private func start() -> Result<Int32, SystemFailure> {
         switch DescriptorPair.make() {
         case .failure(let failure): return .failure(failure)
@@ -176,6 +207,7 @@ package final class Poller: Sendable {
         var table: [pollfd] = []
         var finished: [(CheckedContinuation<Readiness, Never>, Readiness)] = []
         var absorbing: [(identity: UInt64, wait: Wait, readiness: Readiness)] = []
+        var ringing: [@Sendable () -> Void] = []
         while true {
             identities.removeAll(keepingCapacity: true)
             table.removeAll(keepingCapacity: true)
@@ -187,7 +219,9 @@ package final class Poller: Sendable {
                     table.append(pollfd(fd: wait.descriptor, events: wait.events.rawValue, revents: 0))
                     if let deadline = wait.deadline { nearest = min(nearest ?? deadline, deadline) }
                 }
+                for (time, _) in state.alarms.values { nearest = min(nearest ?? time, time) }
                 state.isAsleep = true
+                state.sleepsUntil = nearest
                 return nearest
             }
             let count = poll(&table, nfds_t(table.count), milliseconds(until: nearest))
@@ -195,6 +229,10 @@ package final class Poller: Sendable {
             let now = ContinuousClock.now
             state.withLock { state in
                 state.isAsleep = false
+                for (identity, alarm) in state.alarms where alarm.at <= now {
+                    state.alarms[identity] = nil
+                    ringing.append(alarm.ring)
+                }
                 for (identity, entry) in zip(identities, table.dropFirst()) {
                     guard let wait = state.waits[identity],
                         let readiness = wait.readiness(found: count > 0 ? Int32(entry.revents) : 0, now: now)
@@ -220,6 +258,8 @@ package final class Poller: Sendable {
                 }
             }
             absorbing.removeAll(keepingCapacity: true)
+            for ring in ringing { ring() }
+            ringing.removeAll(keepingCapacity: true)
             for (continuation, readiness) in finished { continuation.resume(returning: readiness) }
             finished.removeAll(keepingCapacity: true)
         }
@@ -234,6 +274,24 @@ extension Poller.Wait {
         if !met.isEmpty { return .ready(met) }
         if let deadline, deadline <= now { return .timedOut }
         return nil
+    }
+}
+
+/// A time at which the poller calls back, on its thread, once; it can be moved.
+///
+/// One of these costs nothing while it waits. A sleeping task for each time that is thought of stays asleep when another
+/// time takes its place, and with some hundred a second they are thousands.
+package final class Alarm: Sendable {
+    fileprivate let ring: @Sendable () -> Void
+
+    /// - Parameter ring: Must not block.
+    package init(_ ring: @escaping @Sendable () -> Void) {
+        self.ring = ring
+    }
+
+    /// When to ring; `nil`: not at all.
+    package func set(_ time: ContinuousClock.Instant?) {
+        Poller.shared.set(self, to: time)
     }
 }
 

@@ -35,7 +35,7 @@ extension Engine {
         package var claimsAhead = true
         package var lease: Duration = .seconds(30)
         /// The shortest and the longest pause between claims that find nothing.
-        package var poll: ClosedRange<Duration> = .milliseconds(6) ... .milliseconds(250)
+        package var poll: ClosedRange<Duration> = .milliseconds(5) ... .milliseconds(250)
         package var sweepInterval: Duration = .seconds(5)
         /// How long a cancelled handler may take to return.
         package var cancellationGrace: Duration = .seconds(3)
