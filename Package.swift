@@ -87,6 +87,12 @@ let package = Package(
         .target(name: "OutboxAudit", path: "Tests/Audit", swiftSettings: strict),
         .testTarget(
             name: "OutboxAuditTests", dependencies: ["OutboxAudit"], path: "Tests/AuditTests", swiftSettings: strict),
+        // The engine against a table in memory, with a seeded scheduler and faults.
+        .target(
+            name: "OutboxSimulation", dependencies: ["OutboxAudit", "OutboxCore"], path: "Tests/Simulation",
+            swiftSettings: strict),
+        .executableTarget(
+            name: "simulate", dependencies: ["OutboxSimulation"], path: "Tests/Simulate", swiftSettings: strict),
 
         .testTarget(
             name: "PostgresClientTests", dependencies: ["PostgresClient", "OutboxTesting"], swiftSettings: strict),
