@@ -93,6 +93,13 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "simulate", dependencies: ["OutboxSimulation"], path: "Tests/Simulate", swiftSettings: strict),
+        .testTarget(
+            name: "OutboxSimulationTests",
+            dependencies: [
+                "OutboxSimulation", "OutboxCore", "Outbox", "OutboxRelay", "OutboxTesting", "PostgresClient",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/SimulationTests", swiftSettings: strict),
 
         .testTarget(
             name: "PostgresClientTests", dependencies: ["PostgresClient", "OutboxTesting"], swiftSettings: strict),
