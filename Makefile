@@ -2,7 +2,7 @@
 # Copyright the Outbox project authors
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench lint format release clean
+.PHONY: help setup build demo test simulate bench lint format release clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -18,6 +18,10 @@ demo: ## See it work: a shop, its relay, and a world that misbehaves
 
 test: setup ## Run all tests on a throw-away Postgres, and check what a service links
 	@scripts/test.sh
+
+simulate: setup ## Run the engine through 10,000 seeded storms, against a table in memory
+	swift build -c release --product simulate
+	.build/release/simulate --seeds 10000
 
 bench: release ## Measure relay and enqueue beside their floors, on the database of DATABASE_URL
 	.build/release/outbox bench

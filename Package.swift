@@ -83,6 +83,24 @@ let package = Package(
             swiftSettings: strict
         ),
 
+        // What judges a run from outside: shared by tests, the simulation and storms of real processes.
+        .target(name: "OutboxAudit", path: "Tests/Audit", swiftSettings: strict),
+        .testTarget(
+            name: "OutboxAuditTests", dependencies: ["OutboxAudit"], path: "Tests/AuditTests", swiftSettings: strict),
+        // The engine against a table in memory, with a seeded scheduler and faults.
+        .target(
+            name: "OutboxSimulation", dependencies: ["OutboxAudit", "OutboxCore"], path: "Tests/Simulation",
+            swiftSettings: strict),
+        .executableTarget(
+            name: "simulate", dependencies: ["OutboxSimulation"], path: "Tests/Simulate", swiftSettings: strict),
+        .testTarget(
+            name: "OutboxSimulationTests",
+            dependencies: [
+                "OutboxSimulation", "OutboxCore", "Outbox", "OutboxRelay", "OutboxTesting", "PostgresClient",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/SimulationTests", swiftSettings: strict),
+
         .testTarget(
             name: "PostgresClientTests", dependencies: ["PostgresClient", "OutboxTesting"], swiftSettings: strict),
         .testTarget(name: "OutboxCoreTests", dependencies: ["OutboxCore"], swiftSettings: strict),
