@@ -97,7 +97,7 @@ END $$;
 -- in isolate (null: any) goes to the lane of those that run alone, since it may be what killed its relay; a delivery to
 -- an endpoint cannot have. Each lane is read up to a ceiling: beyond the highest seq that anyone claimed there is
 -- nothing to rescue.
--- A lease that ends more than a day from now was written before the clock was set back: it is taken for expired.
+-- No lease is longer than an hour: one that ends later than that was written before the clock was set back, and is expired.
 -- held, if not null, has every seq that the caller, me, knows that it holds: what else it holds by the table was claimed
 -- for it by a statement whose reply was lost, and is no crash. It may also be one that it ran and had to let go of, so a
 -- task that was acknowledged stays so: it must not run twice.
@@ -113,7 +113,7 @@ BEGIN
         FROM unnest(slots, lanes, ceilings) a (slot, lane, ceiling) CROSS JOIN LATERAL (
             SELECT r.slot, r.lane, r.seq, coalesce(r.relay = me AND r.seq <> ALL (held), false) AS unheard FROM ready r
             WHERE r.slot = a.slot AND r.lane = a.lane AND r.seq <= a.ceiling AND r.relay IS NOT NULL
-              AND (r.lease_until < clock_timestamp() OR r.lease_until > clock_timestamp() + interval '1 day'
+              AND (r.lease_until < clock_timestamp() OR r.lease_until > clock_timestamp() + interval '61 minutes'
                    OR r.relay = me AND r.seq <> ALL (held))
               AND CASE WHEN r.endpoint IS NULL THEN kinds IS NULL OR r.kind = ANY (kinds) ELSE r.endpoint = ANY (endpoints) END
             ORDER BY r.seq LIMIT most FOR UPDATE SKIP LOCKED) r
@@ -196,7 +196,7 @@ BEGIN
         WHERE f.lane NOT LIKE '%:!' OR EXISTS (
             SELECT FROM ready r
             WHERE r.slot = f.slot AND r.lane = f.lane
-              AND (r.relay IS NULL OR r.lease_until < clock_timestamp() OR r.lease_until > clock_timestamp() + interval '1 day')
+              AND (r.relay IS NULL OR r.lease_until < clock_timestamp() OR r.lease_until > clock_timestamp() + interval '61 minutes')
               AND CASE WHEN r.endpoint IS NULL THEN claim_v1.kinds IS NULL OR r.kind = ANY (claim_v1.kinds)
                        ELSE r.endpoint = ANY (claim_v1.endpoints) END);
         took[1] := 1000000 * date_part('epoch', clock_timestamp() - began);
@@ -242,7 +242,7 @@ BEGIN
     current_slot := slot_at(clock_timestamp());
     alert_due := claim_v1.alerts IS NOT NULL AND EXISTS (
         SELECT FROM alerts a WHERE a.due_at <= clock_timestamp() AND a.channel = ANY (claim_v1.alerts)
-          AND (a.lease_until <= clock_timestamp() OR a.lease_until > clock_timestamp() + interval '1 day'));
+          AND (a.lease_until <= clock_timestamp() OR a.lease_until > clock_timestamp() + interval '61 minutes'));
     RETURN NEXT;
 END $$;
 

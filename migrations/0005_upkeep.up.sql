@@ -34,7 +34,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '5
     WITH due AS MATERIALIZED (
         SELECT a.incident, a.channel FROM alerts a
         WHERE a.due_at <= clock_timestamp() AND a.channel = ANY (channels)
-          AND (a.lease_until <= clock_timestamp() OR a.lease_until > clock_timestamp() + interval '1 day')
+          AND (a.lease_until <= clock_timestamp() OR a.lease_until > clock_timestamp() + interval '61 minutes')
         ORDER BY a.due_at LIMIT most FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE alerts a SET attempt = a.attempt + 1, relay = claim_alerts_v1.relay, lease_until = clock_timestamp() + lease

@@ -212,7 +212,7 @@ import Testing
                 try await eventually { !silent.refused.values.isEmpty }
             }
             // as if the relay had been killed while it sent: claimed, and its lease over; or the clock set back since
-            for lease in ["now()", "now() + interval '2 days'"] {
+            for lease in ["now()", "now() + interval '2 hours'"] {
                 _ = try await database.query(
                     Statement(
                         """

@@ -92,6 +92,25 @@ struct WaitingTests {
         close(pair.far)
     }
 
+    @Test func anAlarmRingsOnceAtTheTimeThatItWasSetToLast() async {
+        let (rings, ring) = AsyncStream<ContinuousClock.Instant>.makeStream()
+        let alarm = Alarm { ring.yield(.now) }
+        var heard = rings.makeAsyncIterator()
+        alarm.set(.now + .seconds(3600))
+        let time = ContinuousClock.now + .milliseconds(2)
+        alarm.set(time)
+        #expect(await heard.next().map { $0 >= time } == true)
+        // taken back, and set again: the next ring is the last one's
+        alarm.set(.now + .milliseconds(1))
+        alarm.set(nil)
+        let last = ContinuousClock.now + .milliseconds(3)
+        alarm.set(last)
+        #expect(await heard.next().map { $0 >= last } == true)
+        alarm.set(nil)
+        ring.finish()
+        #expect(await heard.next() == nil)
+    }
+
     @Test func aBlockingCallIsWaitedForNoLongerThanItsDeadline() async throws {
         let pair = try DescriptorPair.make().get()
         // Blocks until the other end is closed.

@@ -150,4 +150,4 @@ package struct FakeTable: Sendable {
 }
 
 /// How far ahead a lease may end before it counts as written before the clock was set back.
-let longestBelievedLease: Int64 = seconds(86400)
+let longestBelievedLease: Int64 = seconds(3660)
