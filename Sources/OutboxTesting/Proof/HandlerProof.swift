@@ -20,8 +20,9 @@ public import OutboxRelay
 /// A kind that is acknowledged early is held to its own promise instead: no attempt is ever repeated, and a disturbed
 /// task may have no effect, but then it is a dead letter.
 ///
-/// What it cannot do: lose the replies of calls that the handler itself makes, interrupt code that does not wait, or
-/// stop what the handler starts with `Task { }`. An attempt may take 30 seconds.
+/// What it cannot do: lose the replies of calls that the handler itself makes, interrupt code that does not wait, to
+/// which belongs an `await` of what is there already, or stop what the handler starts with `Task { }`. An attempt may
+/// take 30 seconds.
 public struct HandlerProof: Sendable {
     let handlers: [Handler]
     let database: DatabaseConfiguration

@@ -67,9 +67,9 @@ struct ProofTable: Sendable {
             statement("UPDATE SCHEMA.later SET run_at = clock_timestamp() WHERE id = $1", PostgresUUID(task).bind))
     }
 
-    /// Whether somebody waits for a lock.
+    /// Whether somebody waits for a lock, relays aside.
     func isSomebodyBlocked() async throws -> Bool {
-        try await !waiting(for: "%").isEmpty
+        try await !waiting("application_name NOT LIKE 'outbox relay %'").isEmpty
     }
 
     /// Lets the relay settle, and its settlement be executed, and the connection break before it hears of that.
@@ -88,7 +88,7 @@ struct ProofTable: Sendable {
             let end = ContinuousClock.now + limit
             var backend: Int32?
             while backend == nil, .now < end {
-                backend = try await waiting(for: "outbox relay \(relay)").first
+                backend = try await waiting("application_name = \("outbox relay \(relay)")").first
                 if backend == nil { try await Task.sleep(for: .milliseconds(2)) }
             }
             guard let backend else { return }
@@ -106,14 +106,14 @@ struct ProofTable: Sendable {
         }
     }
 
-    /// The backends that wait for a lock in this database, by their application's name.
-    private func waiting(for application: String) async throws -> [Int32] {
-        try await database.query(
+    /// The backends that wait for a lock in this database and are what the condition says.
+    private func waiting(_ condition: Statement) async throws -> [Int32] {
+        let waiting = Statement(
             """
             SELECT pid FROM pg_stat_activity
-            WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name LIKE \(application)
-            """
-        ).map { try $0.decode(Int32.self, at: 0) }
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND \(condition.text)
+            """, binds: condition.binds)
+        return try await database.query(waiting).map { try $0.decode(Int32.self, at: 0) }
     }
 
     private func statement(_ text: String, _ binds: Bind...) -> Statement {

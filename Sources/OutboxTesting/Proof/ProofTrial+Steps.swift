@@ -30,6 +30,7 @@ extension ProofTrial {
     /// Waits for an attempt that runs beside the first one, and says whether the task is done; false also if it waits
     /// for the first one.
     func isAnotherDone(_ task: TaskID) async throws -> Bool {
+        try await expect("another attempt to begin") { $0.attempts.count > 1 || $0.burial != nil }
         let end = ContinuousClock.now + proof.patience
         while await !log.wait(atMost: .milliseconds(10), until: { $0.ended > 0 || $0.burial != nil }) {
             if ContinuousClock.now > end { return false }

@@ -59,7 +59,11 @@ extension Handler {
     private func run(_ task: ClaimedTask, _ context: TaskContext) async -> Outcome {
         switch body {
         case .task(let run): return await run(task, context)
-        case .direct(let runner): return await DirectRun().run(task, by: runner)
+        case .direct(let runner):
+            let outcome = await DirectRun().run(task, by: runner)
+            // a place to stand still in also where the answer was there before it was waited for
+            await Task.yield()
+            return outcome
         }
     }
 }
