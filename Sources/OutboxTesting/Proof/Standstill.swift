@@ -29,7 +29,7 @@ final class Standstill: TaskExecutor {
 
     func enqueue(_ job: consuming ExecutorJob) {
         // An actor's turn comes here too, if this task has caused it, and is no task's: who keeps it stops the actor for
-        // all. There is no other way to tell it before Swift 6.2.
+        // all. Its description is what tells it; a release that words it differently fails our tests.
         let isOfTask = !job.description.hasSuffix("(id: nil)")
         let job = UnownedJob(job)
         guard isOfTask else { return globalConcurrentExecutor.enqueue(job) }
