@@ -58,7 +58,10 @@ let package = Package(
         ),
         .target(
             name: "OutboxTesting",
-            dependencies: ["OutboxRelay", "Outbox", "OutboxCore", "OutboxMigrations", "PostgresClient"],
+            dependencies: [
+                "OutboxRelay", "Outbox", "OutboxCore", "OutboxMigrations", "PostgresClient",
+                .product(name: "Logging", package: "swift-log"),
+            ],
             resources: [.embedInCode("throwaway-postgres.sh")],
             swiftSettings: strict
         ),

@@ -417,6 +417,45 @@ import Testing
         }
     }
 
+    /// An operator who has replayed a dead letter and not committed yet holds its incident.
+    @Test func anIncidentThatSomebodyHasLockedHoldsARelayUpOnceAndNotForEachDeadLetter() async throws {
+        try await withOutbox { database in
+            let patience = Duration.milliseconds(500)
+            try await database.execute("ALTER FUNCTION outbox.fail_v1 SET lock_timeout = '500ms'")
+            let bad = Recorder<Void>()
+            let other = Recorder<ContinuousClock.Instant>()
+            let handlers = [
+                Handler(kind: "k") { _, _ in
+                    bad.record(())
+                    throw Reject("no")
+                },
+                Handler(kind: "other") { _, _ in other.record(.now) },
+            ]
+            try await enqueue(database)
+            var configuration = RelayConfiguration.quick
+            configuration.lease = .seconds(60)
+            try await OutboxTests.withRelay(database, handlers, configuration: configuration) { _ in
+                try await eventually { try await database.tasksLeft() == 0 }
+            }
+            let holder = try await database.connect()
+            try await holder.run(["BEGIN"])
+            try await holder.run(["SELECT outbox.replay(ARRAY[1])"])
+            try await enqueue(database, 15)
+            try await OutboxTests.withRelay(database, handlers, configuration: configuration) { _ in
+                await bad.wait(for: 16)
+                let failedAt = ContinuousClock.now
+                try await database.transaction { try await $0.enqueue(kind: "other", payload: []) }
+                await other.wait(for: 1)
+                #expect(other.values[0] - failedAt < patience * 10, "and not 15 times")
+                try await holder.run(["COMMIT"])
+                _ = try await database.query("UPDATE outbox.ready SET lease_until = now() WHERE relay IS NOT NULL")
+                try await eventually { try await database.tasksLeft() == 0 }
+            }
+            await holder.close()
+            #expect(try await database.count("SELECT count(*) FROM outbox.dead_letters WHERE resolution IS NULL") == 16)
+        }
+    }
+
     @Test func settlementsWaitForAFunctionThatIsMissingForAMoment() async throws {
         try await withOutbox { database in
             let seen = Recorder<Int>()

@@ -98,7 +98,8 @@ package struct Exchange: Sendable {
     package var failed: [Move]
     package var round: Round?
     var kindsOfSucceeded: [Int]
-    var kindsOfFailed: [Int]
+    /// The number of each one's kind.
+    package var kindsOfFailed: [Int]
 
     package var isEmpty: Bool { succeeded.isEmpty && failed.isEmpty && round == nil }
     package var settlements: Int { succeeded.count + failed.count }

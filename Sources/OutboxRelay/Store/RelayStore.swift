@@ -112,22 +112,51 @@ struct RelayStore: Sendable {
     private func sendSettlementsOneByOne(_ exchange: Exchange, after error: PostgresError) async -> Result {
         logger.error("settlements were refused; sending them one by one", metadata: ["error": "\(error)"])
         var answer = Answer()
+        // Whoever holds an incident, as an operator who has replayed a dead letter and not committed yet, holds up every
+        // further one of its cause: that wait is had once.
+        var held: Set<Cause> = []
         let statements =
-            exchange.succeeded.map { (seq: $0.seq, statement: settle([$0])) }
-            + exchange.failed.map { (seq: $0.hold.seq, statement: fail([$0])) }
-        for (seq, statement) in statements {
+            exchange.succeeded.map { (seq: $0.seq, cause: nil as Cause?, statement: settle([$0])) }
+            + zip(exchange.failed, exchange.kindsOfFailed).map { move, kind in
+                (seq: move.hold.seq, cause: Cause(move, kind: kind), statement: fail([move]))
+            }
+        for (seq, cause, statement) in statements {
+            if let cause, held.contains(cause) {
+                noteUnrecordable(seq, error)
+                continue
+            }
             do {
                 answer.settled += try await work.run([statement])[0].seqs()
             } catch let error as PostgresError where error.isOfOneSettlement {
-                logger.critical(
-                    "a settlement cannot be recorded; the task is left to its lease",
-                    metadata: ["seq": "\(seq)", "error": "\(error)"])
+                if let cause, error.sqlState == .lockNotAvailable { held.insert(cause) }
+                noteUnrecordable(seq, error)
             } catch {
                 // what is settled already is refused the next time, and that is taken for done
                 return .failed(error as? PostgresError ?? PostgresError(unexpected: error), mayBeExecuted: true)
             }
         }
         return .answered(answer, [])
+    }
+
+    private func noteUnrecordable(_ seq: Int64, _ error: PostgresError) {
+        logger.critical(
+            "a settlement cannot be recorded; the task is left to its lease",
+            metadata: ["seq": "\(seq)", "error": "\(error)"])
+    }
+
+    /// What dead letters of one incident have in common.
+    private struct Cause: Hashable {
+        let kind: Int
+        let endpoint: String?
+        let fingerprint: String
+
+        /// `nil` for what touches no incident.
+        init?(_ move: Move, kind: Int) {
+            guard case .dead = move.target, let failure = move.failure else { return nil }
+            self.kind = kind
+            endpoint = move.endpoint
+            fingerprint = Fingerprint.of(failure)
+        }
     }
 
     // MARK: - Upkeep
