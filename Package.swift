@@ -83,6 +83,11 @@ let package = Package(
             swiftSettings: strict
         ),
 
+        // What judges a run from outside: shared by tests, the simulation and storms of real processes.
+        .target(name: "OutboxAudit", path: "Tests/Audit", swiftSettings: strict),
+        .testTarget(
+            name: "OutboxAuditTests", dependencies: ["OutboxAudit"], path: "Tests/AuditTests", swiftSettings: strict),
+
         .testTarget(
             name: "PostgresClientTests", dependencies: ["PostgresClient", "OutboxTesting"], swiftSettings: strict),
         .testTarget(name: "OutboxCoreTests", dependencies: ["OutboxCore"], swiftSettings: strict),
