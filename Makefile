@@ -2,7 +2,7 @@
 # Copyright the Outbox project authors
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench lint format release clean
+.PHONY: help setup build demo test storm bench lint format release clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -18,6 +18,11 @@ demo: ## See it work: a shop, its relay, and a world that misbehaves
 
 test: setup ## Run all tests on a throw-away Postgres, and check what a service links
 	@scripts/test.sh
+
+# storm: make storm SEED=7, make storm SCENARIO="kill stop", make storm SCENARIO=backlog
+storm: release ## Kill, stop and cut off real processes and Postgres for ten minutes, and audit what became of each task
+	swift build -c release --product storm --static-swift-stdlib $(slim)
+	.build/release/storm $(if $(SEED),--seed $(SEED)) $(SCENARIO)
 
 bench: release ## Measure relay and enqueue beside their floors, on the database of DATABASE_URL
 	.build/release/outbox bench

@@ -87,6 +87,18 @@ let package = Package(
         .target(name: "OutboxAudit", path: "Tests/Audit", swiftSettings: strict),
         .testTarget(
             name: "OutboxAuditTests", dependencies: ["OutboxAudit"], path: "Tests/AuditTests", swiftSettings: strict),
+        // Real processes, real signals and a real Postgres, judged by the auditor.
+        .executableTarget(
+            name: "storm",
+            dependencies: [
+                "OutboxAudit", "Outbox", "OutboxCore", "OutboxRelay", "OutboxTesting", "PostgresClient",
+            ],
+            path: "Tests/Storm",
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "OutboxStormTests", dependencies: ["storm", "OutboxCommand", "OutboxTesting"],
+            path: "Tests/StormTests", swiftSettings: strict),
 
         .testTarget(
             name: "PostgresClientTests", dependencies: ["PostgresClient", "OutboxTesting"], swiftSettings: strict),
