@@ -2,7 +2,7 @@
 # Copyright the Outbox project authors
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test simulate bench lint format release clean
+.PHONY: help setup build demo test simulate storm bench lint format release clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -22,6 +22,11 @@ test: setup ## Run all tests on a throw-away Postgres, and check what a service 
 simulate: setup ## Run the engine through 10,000 seeded storms, against a table in memory
 	swift build -c release --product simulate
 	.build/release/simulate --seeds 10000
+
+# storm: make storm SEED=7, make storm SCENARIO="kill stop", make storm SCENARIO=backlog
+storm: release ## Kill, stop and cut off real processes and Postgres for ten minutes, and audit what became of each task
+	swift build -c release --product storm --static-swift-stdlib $(slim)
+	.build/release/storm $(if $(SEED),--seed $(SEED)) $(SCENARIO)
 
 bench: release ## Measure relay and enqueue beside their floors, on the database of DATABASE_URL
 	.build/release/outbox bench

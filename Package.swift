@@ -103,6 +103,18 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/SimulationTests", swiftSettings: strict),
+        // Real processes, real signals and a real Postgres, judged by the auditor.
+        .executableTarget(
+            name: "storm",
+            dependencies: [
+                "OutboxAudit", "Outbox", "OutboxCore", "OutboxRelay", "OutboxTesting", "PostgresClient",
+            ],
+            path: "Tests/Storm",
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "OutboxStormTests", dependencies: ["storm", "OutboxCommand", "OutboxTesting"],
+            path: "Tests/StormTests", swiftSettings: strict),
 
         .testTarget(
             name: "PostgresClientTests", dependencies: ["PostgresClient", "OutboxTesting"], swiftSettings: strict),
