@@ -34,7 +34,10 @@ import Testing
         _ handler: Handler, _ gateway: Gateway, _ scenarios: [HandlerProof.Scenario] = HandlerProof.Scenario.all
     ) async throws -> [HandlerProof.Observation] {
         let database = try await ThrowAwayPostgres.shared().makeOutbox()
-        return try await HandlerProof(handler, database: database).check(scenarios) { transaction, order in
+        var proof = HandlerProof(handler, database: database)
+        // nobody here waits for an attempt that stands still: if one stopped the gateway, the test's time would be over
+        proof.patience = .seconds(600)
+        return try await proof.check(scenarios) { transaction, order in
             try await transaction.enqueue(ChargeCard(order: order, cents: 1999))
         } effects: { order in
             await gateway.charges(of: order)
