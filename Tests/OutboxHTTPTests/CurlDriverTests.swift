@@ -75,7 +75,8 @@ import Glibc
         let plain = try ScriptedServer(always: .hold)
         defer { plain.stop() }
         let driver = CurlDriver()
-        let endpoint = try HTTPEndpoint(name: "t", url: "https://127.0.0.1:\(plain.port)/")
+        let endpoint = try HTTPEndpoint(
+            name: "t", url: "https://127.0.0.1:\(plain.port)/", connectTimeout: .seconds(60), timeout: .seconds(60))
         async let outcome = HTTPDelivery(endpoint: endpoint, driver: driver).deliver(testTask())
         while plain.connections == 0 { await Task.yield() }
         plain.stop()
