@@ -49,7 +49,7 @@ import Testing
     }
 
     private func untilDrained(_ database: Database) async throws {
-        while try await left(database) > 0 { await Task.yield() }
+        while try await left(database) > 0 { try await Task.sleep(for: .milliseconds(5)) }
     }
 
     /// Real webhook payloads where they are, small ones of our own elsewhere: each line is
@@ -113,7 +113,7 @@ import Testing
             try await database.transaction {
                 try await $0.enqueue(kind: "orders.created", payload: [], options: EnqueueOptions(endpoint: "partner"))
             }
-            while !server.requests.contains(where: { $0.head.contains("/alerts") }) { await Task.yield() }
+            while !server.requests.contains(where: { $0.head.contains("/alerts") }) { try await Task.sleep(for: .milliseconds(5)) }
             let row = try await database.query(
                 "SELECT reason, error_type, http_status, response_excerpt FROM outbox.dead_letters")[0]
             #expect(try row.decode(String.self, at: 0) == "rejected")

@@ -133,14 +133,15 @@ extension Database {
     func tasksLeft() async throws -> Int { try await count("SELECT count(*) FROM outbox.tasks") }
 }
 
-/// Waits until `condition` holds; a limit keeps a broken test from hanging.
+/// Waits until `condition` holds; a limit keeps a broken test from hanging. It asks again after a moment: the database does
+/// not tell of a change, and asking without end would take the machine from those who are to make it.
 func eventually(
     _ condition: () async throws -> Bool, sourceLocation: SourceLocation = #_sourceLocation
 ) async throws {
-    let limit = ContinuousClock.now + .seconds(20)
+    let limit = ContinuousClock.now + .seconds(60)
     while ContinuousClock.now < limit {
         if try await condition() { return }
-        await Task.yield()
+        try await Task.sleep(for: .milliseconds(5))
     }
     Issue.record("the condition did not come true", sourceLocation: sourceLocation)
 }
