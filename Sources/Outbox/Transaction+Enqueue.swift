@@ -50,10 +50,12 @@ extension Transaction {
         }
         // The transaction's identifier comes along for nothing: with it, a lost answer to COMMIT can be cleared up.
         let withIdentifier = Statement(
-            enqueue.text + ", pg_current_xact_id()::text", binds: enqueue.statement.binds
+            enqueue.text + ", \(identifierExpression)", binds: enqueue.statement.binds
         )
         let result = try await query(withIdentifier)
-        if let identifier = UInt64(try result[0].decode(String.self, at: 1)) { record(identifier: identifier) }
+        if let identifier = TransactionIdentifier(try result[0].decode(String.self, at: 1)) {
+            record(identifier: identifier)
+        }
         return enqueue.id
     }
 }

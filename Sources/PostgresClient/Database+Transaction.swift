@@ -48,7 +48,7 @@ extension Database {
     }
 
     private static func commit(
-        _ connection: Connection, _ identifier: UInt64?, _ timeout: Duration
+        _ connection: Connection, _ identifier: TransactionIdentifier?, _ timeout: Duration
     ) async throws(PostgresError) {
         let results: [QueryResult]
         do {
@@ -84,15 +84,23 @@ extension Database {
 
     /// Asks the server what became of a transaction.
     ///
-    /// The answer counts only on the server, or its synchronous standby, that ran the transaction: after a failover
-    /// to an asynchronous one, look for the rows themselves.
-    public func status(ofTransaction identifier: UInt64) async throws -> TransactionStatus {
+    /// The answer is ``TransactionStatus/unknown`` if the server has crashed since, or is another one after a failover:
+    /// its transactions' numbers may be others' now. Then look for the rows themselves.
+    public func status(ofTransaction identifier: TransactionIdentifier) async throws -> TransactionStatus {
         let result: QueryResult
         do {
-            result = try await query("SELECT pg_xact_status(\(String(identifier))::xid8)")
+            result = try await withConnection { connection in
+                let life = TransactionIdentifier.life(serverVersion: connection.serverVersion)
+                return try await connection.run(
+                    [
+                        Statement(
+                            "SELECT pg_xact_status($1::xid8), \(life)", binds: [String(identifier.number).bind])
+                    ], timeout: self.configuration.callTimeout)[0]
+            }
         } catch let error as PostgresError where error.sqlState?.classCode == "22" {
             return .unknown  // "transaction ID … is in the future": not this server's.
         }
+        guard try result[0].decode(String.self, at: 1) == identifier.life else { return .unknown }
         switch try result[0].decode(String?.self, at: 0) {
         case "committed": return .committed
         case "aborted": return .aborted

@@ -58,7 +58,7 @@ public struct PostgresError: Error, Sendable {
     /// The constraint that was violated.
     public let constraint: String?
     /// The identifier of the transaction whose outcome is unknown, if it had been read.
-    public internal(set) var transactionIdentifier: UInt64?
+    public internal(set) var transactionIdentifier: TransactionIdentifier?
     /// The error behind this one.
     public let underlying: (any Error)?
 
@@ -71,7 +71,7 @@ public struct PostgresError: Error, Sendable {
 
     package init(
         _ code: Code, _ message: String, hint: String? = nil, sqlState: SQLState? = nil, statementIndex: Int? = nil,
-        constraint: String? = nil, transactionIdentifier: UInt64? = nil, underlying: (any Error)? = nil,
+        constraint: String? = nil, transactionIdentifier: TransactionIdentifier? = nil, underlying: (any Error)? = nil,
         detail: String? = nil
     ) {
         self.code = code

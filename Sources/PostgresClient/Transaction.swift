@@ -9,7 +9,7 @@ import Synchronization
 public final class Transaction: StatementRunner {
     private struct State {
         var isFinished = false
-        var identifier: UInt64?
+        var identifier: TransactionIdentifier?
     }
 
     private let connection: Connection
@@ -47,22 +47,26 @@ public final class Transaction: StatementRunner {
     /// The server's identifier of the transaction, once it was read.
     ///
     /// With it ``Database/status(ofTransaction:)`` can tell, when COMMIT was not answered, what became of it.
-    package var identifier: UInt64? { state.withLock { $0.identifier } }
+    package var identifier: TransactionIdentifier? { state.withLock { $0.identifier } }
 
     /// Reads the identifier; this assigns one, so the transaction counts as one that writes.
     @discardableResult
-    package func readIdentifier() async throws -> UInt64 {
-        // Text, because xid8 is unsigned: int8 cannot hold all of it.
-        let text = try await query("SELECT pg_current_xact_id()::text")[0].decode(String.self, at: 0)
-        guard let identifier = UInt64(text) else {
+    package func readIdentifier() async throws -> TransactionIdentifier {
+        let text = try await query(Statement("SELECT \(identifierExpression)", binds: []))[0].decode(String.self, at: 0)
+        guard let identifier = TransactionIdentifier(text) else {
             throw PostgresError(.decoding, "The server's transaction identifier is not a number.")
         }
         record(identifier: identifier)
         return identifier
     }
 
+    /// What another statement may return along with its own answer, to be recorded.
+    package var identifierExpression: String {
+        TransactionIdentifier.expression(serverVersion: connection.serverVersion)
+    }
+
     /// Keeps an identifier that another statement of the transaction has returned along with its own answer.
-    package func record(identifier: UInt64) {
+    package func record(identifier: TransactionIdentifier) {
         state.withLock { $0.identifier = identifier }
     }
 
@@ -77,6 +81,6 @@ public enum TransactionStatus: Sendable, Hashable {
     case aborted
     /// It still runs: ask again.
     case inProgress
-    /// The server does not remember, or never knew: another server, or a transaction long past.
+    /// The server does not remember, or cannot: it is another one, has crashed since, or it is long ago.
     case unknown
 }

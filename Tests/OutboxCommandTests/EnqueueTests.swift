@@ -191,7 +191,7 @@ import Testing
                 options: .init())
             let committed = try await session.database.transaction { try await $0.readIdentifier() }
             #expect(await writer.ending(of: committed) == .committed)
-            var aborted: UInt64 = 0
+            var aborted: TransactionIdentifier?
             struct Stop: Error {}
             do {
                 try await session.database.transaction { transaction in
@@ -200,7 +200,8 @@ import Testing
                 }
             } catch is Stop {}
             #expect(await writer.ending(of: aborted) == .aborted)
-            #expect(await writer.ending(of: committed + 1_000_000) == .unknown(transaction: committed + 1_000_000))
+            let future = TransactionIdentifier(number: committed.number + 1_000_000, life: committed.life)
+            #expect(await writer.ending(of: future) == .unknown(transaction: future.number))
             #expect(await writer.ending(of: nil) == .unknown(transaction: nil))
             await session.database.close()
         }

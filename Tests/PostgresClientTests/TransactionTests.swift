@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the Outbox project authors
 
+import Foundation
 import OutboxTesting
 import Testing
 
@@ -104,7 +105,7 @@ struct TransactionTests {
 
     @Test func theServerKnowsWhatBecameOfATransaction() async throws {
         try await withDatabase { database in
-            let identifiers = Recorder<UInt64>()
+            let identifiers = Recorder<TransactionIdentifier>()
             try await database.transaction { transaction in
                 let identifier = try await transaction.readIdentifier()
                 #expect(transaction.identifier == identifier)
@@ -121,8 +122,43 @@ struct TransactionTests {
             let (committed, aborted) = (identifiers.values[0], identifiers.values[1])
             #expect(try await database.status(ofTransaction: committed) == .committed)
             #expect(try await database.status(ofTransaction: aborted) == .aborted)
-            #expect(try await database.status(ofTransaction: committed + 1_000_000_000) == .unknown)
+            let future = TransactionIdentifier(number: committed.number + 1_000_000_000, life: committed.life)
+            #expect(try await database.status(ofTransaction: future) == .unknown)
         }
+    }
+
+    /// How the server goes down: as a whole, or since one backend was killed.
+    enum Crash: CaseIterable { case server, backend }
+
+    @Test(.enabled(if: ThrowAwayPostgres.isOwn), arguments: Crash.allCases)
+    func aNumberThatIsGivenAwayAgainAfterACrashIsNotTakenForTheFirst(_ crash: Crash) async throws {
+        let cluster = try await ThrowAwayPostgres.start()
+        let database = Database(try await cluster.makeDatabase())
+        try await database.execute("CREATE TABLE t (n int4)")
+        try await database.execute("CHECKPOINT")
+        let lost = Recorder<TransactionIdentifier>()
+        await #expect(throws: PostgresError.self) {
+            try await database.transaction { transaction in
+                try await transaction.execute("INSERT INTO t VALUES (1)")
+                lost.record(try await transaction.readIdentifier())
+                let process = try await transaction.query("SELECT pg_backend_pid()")[0].decode(Int32.self, at: 0)
+                switch crash {
+                case .server: try await cluster.stopImmediately()
+                case .backend: kill(process, SIGKILL)
+                }
+            }
+        }
+        if crash == .server { try await cluster.startAgain() }
+        let identifier = try #require(lost.values.first)
+        // when the server has recovered, others do business, one of them under the number of the lost one
+        try await eventually {
+            let other = try? await database.transaction { try await $0.readIdentifier() }
+            guard let other, other.life != identifier.life else { return false }
+            return other.number >= identifier.number
+        }
+        #expect(try await count(database) == 0)
+        #expect(try await database.status(ofTransaction: identifier) == .unknown)
+        await database.close()
     }
 
     @Test("A commit whose answer is lost is neither a success nor a failure, and the server knows")
@@ -138,7 +174,7 @@ struct TransactionTests {
             configuration.parameters["sslmode"] = "disable"
             configuration.parameters["gssencmode"] = "disable"
             let throughProxy = Database(configuration)
-            let identifier = Recorder<UInt64>()
+            let identifier = Recorder<TransactionIdentifier>()
             let error = try await failure {
                 try await throughProxy.transaction { transaction in
                     try await transaction.execute("INSERT INTO t VALUES (1)")

@@ -26,18 +26,18 @@ struct BatchWriter {
     }
 
     /// Asks the server, for as long as a restart takes.
-    func ending(of transaction: UInt64?, patience: Duration = .seconds(20)) async -> Import.Ending {
+    func ending(of transaction: TransactionIdentifier?, patience: Duration = .seconds(20)) async -> Import.Ending {
         guard let transaction else { return .unknown(transaction: nil) }
         let deadline = ContinuousClock.now + patience
         while true {
             switch try? await database.status(ofTransaction: transaction) {
             case .committed: return .committed
             case .aborted: return .aborted
-            case .unknown: return .unknown(transaction: transaction)
+            case .unknown: return .unknown(transaction: transaction.number)
             case .inProgress, nil: break
             }
             guard ContinuousClock.now < deadline, (try? await Task.sleep(for: .milliseconds(250))) != nil else {
-                return .unknown(transaction: transaction)
+                return .unknown(transaction: transaction.number)
             }
         }
     }

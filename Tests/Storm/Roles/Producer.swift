@@ -175,23 +175,27 @@ final class Producer: Sendable {
     }
 
     /// Asks until it knows.
-    private func isCommitted(_ op: Int, _ identifier: UInt64?) async -> Bool {
+    private func isCommitted(_ op: Int, _ identifier: TransactionIdentifier?) async -> Bool {
         while true {
             do {
                 if let identifier, !order.looksForRows {
                     switch try await database.status(ofTransaction: identifier) {
                     case .committed: return true
                     case .aborted: return false
-                    case .inProgress, .unknown: break
+                    case .inProgress: break
+                    case .unknown: return try await isThere(op)
                     }
                 } else {
-                    return try await database.query("SELECT count(*) FROM business WHERE op = \(op)")[0]
-                        .decode(Int.self, at: 0) > 0
+                    return try await isThere(op)
                 }
             } catch {
                 report.withLock { $0.lastError = "\(error)" }
             }
             try? await Task.sleep(for: .milliseconds(20))
         }
+    }
+
+    private func isThere(_ op: Int) async throws -> Bool {
+        try await database.query("SELECT count(*) FROM business WHERE op = \(op)")[0].decode(Int.self, at: 0) > 0
     }
 }
