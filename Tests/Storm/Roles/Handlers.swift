@@ -87,11 +87,8 @@ struct Handlers {
                 }
             }
         case "storm.eat":
-            var kept: [[UInt8]] = []
-            while true {
-                kept.append([UInt8](repeating: UInt8(truncatingIfNeeded: kept.count), count: 64 << 20))
-                try await Task.sleep(for: .milliseconds(1))
-            }
+            // to the limit of its address space, and not of the machine's memory: none of it is written to
+            while true { _ = UnsafeMutableRawPointer.allocate(byteCount: 64 << 20, alignment: 16) }
         default:
             try await Task.sleep(for: .milliseconds(work.milliseconds))
         }

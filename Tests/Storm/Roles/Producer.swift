@@ -17,7 +17,7 @@ import Glibc
 final class Producer: Sendable {
     struct Order: Codable, Sendable {
         var url: String
-        /// Where it notes the operations that were acknowledged, one a line.
+        /// Where it notes the operations that were acknowledged, each with the time, one a line.
         var acknowledged: String
         var seed: UInt64
         /// Operations in a second, of all clients together.
@@ -170,7 +170,7 @@ final class Producer: Sendable {
     }
 
     private func acknowledge(_ op: Int) {
-        notes.append("\(op)")
+        notes.append("\(op) \(Instant.now)")
         report.withLock { $0.acknowledged += 1 }
     }
 

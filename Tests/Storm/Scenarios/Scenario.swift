@@ -53,12 +53,14 @@ extension Scenario {
     /// All of them, in the order in which they run. The first is the measure of the others.
     static let all: [Scenario] = [
         undisturbed, kill, stop, terminate, postgres, backends, connections, lostCommits, lostClaims, lostSettlements,
-        halfOpen,
+        halfOpen, handlers, late, snapshot, dump, backlog, standby, failover,
+        failoverAsynchronous, pgbouncer, clocks, restored, snapshotLong, backlogLong,
     ]
 
     /// Those that run wherever there is Linux and a Postgres server: there, skipping one is a failure.
     static let required: Set<String> = [
         "undisturbed", "kill", "stop", "term", "postgres", "backends", "connections", "lost-commits", "lost-claims",
-        "lost-settlements", "half-open",
+        "lost-settlements", "half-open", "handlers", "late", "snapshot", "dump", "backlog",
+        "standby", "failover", "failover-async",
     ]
 }

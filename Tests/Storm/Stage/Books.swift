@@ -81,6 +81,37 @@ struct Books: Sendable {
         return outcome
     }
 
+    /// Strikes out effects that began before a time and whose transaction is no longer there, and says how many tasks
+    /// these are.
+    mutating func forgetEffects(before time: Int64) -> Int {
+        let committed = Set(ledgers.commits.map(\.task))
+        let gone = ledgers.effects.filter { $0.start < time && !committed.contains($0.task) }
+        ledgers.effects.removeAll { $0.start < time && !committed.contains($0.task) }
+        return Set(gone.map(\.task)).count
+    }
+
+    /// Strikes out effects that began before a time, where a later one has the same attempt's number or a lower one, and
+    /// says of how many tasks these are.
+    mutating func forgetReissued(before time: Int64) -> Int {
+        var lowest: [String: Int] = [:]
+        for effect in ledgers.effects where effect.start >= time {
+            lowest[effect.task] = min(lowest[effect.task] ?? .max, effect.attempt)
+        }
+        let forgotten = ledgers.effects.filter { $0.start < time && $0.attempt >= lowest[$0.task] ?? .max }
+        ledgers.effects.removeAll { $0.start < time && $0.attempt >= lowest[$0.task] ?? .max }
+        return Set(forgotten.map(\.task)).count
+    }
+
+    /// The seconds from each acknowledged commit to the start of its first run, sorted, or in the order of the commits.
+    func delays(_ business: Business, inOrder: Bool = false) -> [Double] {
+        var starts: [String: Int64] = [:]
+        for effect in ledgers.effects { starts[effect.key] = min(starts[effect.key] ?? .max, effect.start) }
+        let delays = business.acknowledgements().compactMap { op, at in
+            starts[Work.key(op)].map { Double($0 - at) / 1e6 }
+        }
+        return inOrder ? delays : delays.sorted()
+    }
+
     /// Whether each operation that a producer knows of is there, and is there once.
     func check(_ businesses: [Business], in outcome: inout Outcome) {
         let operations = Dictionary(grouping: ledgers.commits, by: \.key)

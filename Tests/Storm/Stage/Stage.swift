@@ -171,9 +171,13 @@ struct Business: Sendable {
     }
 
     /// The operations that it knows are done.
-    func operations() -> [Int] {
-        ((try? String(contentsOfFile: acknowledged, encoding: .utf8)) ?? "").split(separator: "\n").compactMap {
-            Int($0)
+    func operations() -> [Int] { acknowledgements().map(\.op) }
+
+    /// The same, each with the time at which it knew.
+    func acknowledgements() -> [(op: Int, at: Int64)] {
+        ((try? String(contentsOfFile: acknowledged, encoding: .utf8)) ?? "").split(separator: "\n").compactMap { line in
+            let words = line.split(separator: " ").compactMap { Int64($0) }
+            return words.count == 2 ? (Int(words[0]), words[1]) : nil
         }
     }
 }

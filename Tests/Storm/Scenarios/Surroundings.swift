@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the Outbox project authors
+
+import Foundation
+import PostgresClient
+
+extension Scenario {
+    /// Relays and producers reach Postgres through PgBouncer in transaction mode, with two connections for all of them.
+    static let pgbouncer = Scenario(
+        name: "pgbouncer",
+        summary: "through PgBouncer in transaction mode with a pool of two; relays are killed meanwhile",
+        obstacle: { ServerTools.path("pgbouncer") == nil ? "PgBouncer is not installed" : nil }
+    ) { stage in
+        let url = try await startBouncer(stage)
+        var random = stage.random("pgbouncer")
+        var settings = Fleet.Settings()
+        if stage.isShort { (settings.lease, settings.sweep) = (1.5, 0.5) }
+        var (outcome, _, _, _) = try await under(stage, settings: settings, url: url, load: { $0.longest = 200 }) {
+            fleet, _ in
+            var held = 0
+            for _ in 0..<(stage.isShort ? 2 : 8) {
+                try await stage.pause(1.5)
+                let victim = Int.random(in: 0..<fleet.count, using: &random)
+                held += try await fleet.kill(victim)
+                try await stage.pause(1)
+                try fleet.start(victim)
+            }
+            return held
+        }
+        let files = try FileManager.default.contentsOfDirectory(atPath: stage.directory).filter { $0.hasSuffix(".log") }
+        let complaints = files.flatMap { file in
+            ((try? String(contentsOfFile: "\(stage.directory)/\(file)", encoding: .utf8)) ?? "").split(separator: "\n")
+                .filter { $0.contains("prepared statement") || $0.contains("26000") }.map(String.init)
+        }
+        outcome.check("errors about prepared statements", complaints.isEmpty, complaints.count)
+        outcome.checkRate(atLeast: 0.9, stage)
+        return outcome
+    }
+
+    private static func startBouncer(_ stage: Stage) async throws -> String {
+        let directory = "\(stage.directory)/bouncer"
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        if getuid() == 0, let user = getpwnam("postgres") { chown(directory, user.pointee.pw_uid, user.pointee.pw_gid) }
+        let file = "\(directory)/pgbouncer.ini"
+        try """
+        [databases]
+        * = host=\(stage.clusterDirectory) port=5432 user=postgres
+        [pgbouncer]
+        unix_socket_dir = \(directory)
+        listen_port = 6432
+        auth_type = any
+        pool_mode = transaction
+        default_pool_size = 2
+        max_client_conn = 500
+        """.write(toFile: file, atomically: true, encoding: .utf8)
+        _ = try stage.children.start(
+            "pgbouncer", ServerTools.asServer + [ServerTools.path("pgbouncer") ?? "pgbouncer", file])
+        let url = "host=\(directory) port=6432 user=postgres dbname=\(stage.databaseName)"
+        let database = Database(try DatabaseConfiguration(url: url))
+        let isThere = try await stage.eventually(within: 10) { try await !database.query("SELECT 1").isEmpty }
+        await database.close()
+        guard isThere else { throw StormError("PgBouncer did not start") }
+        return url
+    }
+
+    /// Where Debian and Ubuntu put libfaketime.
+    private static var faketime: String? {
+        let root = "/usr/lib"
+        return ((try? FileManager.default.contentsOfDirectory(atPath: root)) ?? [])
+            .map { "\(root)/\($0)/faketime/libfaketime.so.1" }
+            .first { FileManager.default.fileExists(atPath: $0) }
+    }
+
+    /// The clocks of relays are wrong, in both directions; then the database's jumps forth and back.
+    static let clocks = Scenario(
+        name: "clocks",
+        summary: "relays two hours ahead and behind; then the database's clock jumps two hours, forth and back",
+        obstacle: { faketime == nil ? "libfaketime is not installed" : SecondServer.obstacle }
+    ) { stage in
+        let library = faketime ?? ""
+        // a server of its own, whose clock a file sets
+        let second = try await SecondServer(stage, "copy", isStandby: false)
+        let clock = "\(stage.directory)/clock"
+        func set(_ offset: String) throws { try "\(offset)\n".write(toFile: clock, atomically: false, encoding: .utf8) }
+        try set("+0")
+        let monotonic = ["LD_PRELOAD": library, "FAKETIME_DONT_FAKE_MONOTONIC": "1"]
+        try await second.start(
+            environment: monotonic.merging(["FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1"]) { $1 })
+        let receiver = try await stage.receiver()
+        var ahead = Fleet.Settings()
+        ahead.environment = monotonic.merging(["FAKETIME": "+2h"]) { $1 }
+        var behind = ahead
+        behind.environment["FAKETIME"] = "-2h"
+        let first = try Fleet(stage, sidecars: 1, receiver: receiver, url: second.url, settings: ahead)
+        let other = try Fleet(stage, handlers: 1, receiver: receiver, url: second.url, settings: behind)
+        let business = try stage.producer(url: second.url) { $0.longest = 300 }
+        try await stage.pause(stage.seconds(6, short: 3))
+        let calm = try await Books(stage, database: second.database).outcome(
+            stage, grace: 8, mostDuplicates: 0, isQuiet: false)
+        var most = 0
+        for offset in ["+2h", "+0"] {
+            most += try await second.count("SELECT count(*) FROM outbox.ready WHERE relay IS NOT NULL")
+            try set(offset)
+            stage.fault()
+            try await stage.pause(0.3)
+            most += try await second.count("SELECT count(*) FROM outbox.ready WHERE relay IS NOT NULL")
+            try await stage.pause(stage.seconds(8, short: 3))
+        }
+        _ = try await business.finished()
+        let stopped = Instant.now
+        let isDrained = try await second.isDrained(within: 90)
+        let books = try await Books(stage, database: second.database)
+        var outcome = books.outcome(stage, grace: 8, mostDuplicates: most, mayBeOvertaken: true)
+        books.check([business], in: &outcome)
+        outcome.check(
+            "wrong clocks of relays alone have no effect", calm.hasPassed && calm.duplicates == 0,
+            "\(calm.failures), \(calm.duplicates) duplicates of \(calm.tasks)")
+        outcome.check(
+            "no task waited for more than a minute", isDrained && Instant.now - stopped < 60_000_000,
+            "\((Double(Instant.now - stopped) / 1e6).tenths) s")
+        outcome.check("relays that ended", first.ended.isEmpty && other.ended.isEmpty, first.ended + other.ended)
+        try await second.stop()
+        return outcome
+    }
+
+    /// Nothing keeps a copy from doing the original's work again: named here so that nobody forgets it.
+    static let restored = Scenario(
+        name: "restored", summary: "a dump that is restored elsewhere must not do the original's work again",
+        isLong: false,
+        obstacle: { "nothing guards a restored copy yet: its relays would run what the original still has to do" }
+    ) { _ in Outcome() }
+}
