@@ -65,13 +65,14 @@ struct RelayLoop: Sendable {
             }
             // a message to stop ends the wait; it is the only one that can come now
             let waiting = Task { [mailbox, pause] in
-                try? await Task.sleep(for: pause * Double.random(in: 0.5...1))
+                try? await Task.sleep(for: pause * Double.random(in: 0.7...1))
                 mailbox.post(.event(.woke))
             }
             let stops = await mailbox.take().contains { if case .event(.stop) = $0 { true } else { false } }
             waiting.cancel()
             if stops { return false }
-            pause = min(pause * 2, .seconds(5))
+            // more than a second, so as not to be a nuisance; less than two, to be there soon after a promotion
+            pause = min(pause * 2, .milliseconds(1500))
         }
     }
 
