@@ -8,7 +8,7 @@ import Testing
 /// The most telling storms in their short form; `make storm` plays all of them for minutes.
 @Suite(.enabled(if: ThrowAwayPostgres.isOwn, "needs a cluster of its own, and OUTBOX_DATABASE_URL is set"))
 struct StormTests {
-    @Test(arguments: ["kill", "stop"])
+    @Test(arguments: ["kill", "stop", "postgres", "lost-commits"])
     func nothingIsLostIn(_ scenario: String) async throws {
         let (status, output) = try await Self.storm("--short", scenario)
         #expect(status == 0, "\(output)")

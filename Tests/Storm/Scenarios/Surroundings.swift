@@ -71,10 +71,13 @@ extension Scenario {
             .first { FileManager.default.fileExists(atPath: $0) }
     }
 
-    /// The clocks of relays are wrong, in both directions; then the database's jumps forth and back.
+    /// The database's clock jumps, forth and back.
+    ///
+    /// Not the relays': libfaketime shifts also the descriptors by which Swift's runtime sleeps, so that what is seen is a
+    /// relay whose sleeps never end.
     static let clocks = Scenario(
         name: "clocks",
-        summary: "relays two hours ahead and behind; then the database's clock jumps two hours, forth and back",
+        summary: "the database's clock jumps two hours, forth and back",
         obstacle: { faketime == nil ? "libfaketime is not installed" : SecondServer.obstacle }
     ) { stage in
         let library = faketime ?? ""
@@ -83,20 +86,15 @@ extension Scenario {
         let clock = "\(stage.directory)/clock"
         func set(_ offset: String) throws { try "\(offset)\n".write(toFile: clock, atomically: false, encoding: .utf8) }
         try set("+0")
-        let monotonic = ["LD_PRELOAD": library, "FAKETIME_DONT_FAKE_MONOTONIC": "1"]
         try await second.start(
-            environment: monotonic.merging(["FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1"]) { $1 })
+            environment: [
+                "LD_PRELOAD": library, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_TIMESTAMP_FILE": clock,
+                "FAKETIME_NO_CACHE": "1",
+            ])
         let receiver = try await stage.receiver()
-        var ahead = Fleet.Settings()
-        ahead.environment = monotonic.merging(["FAKETIME": "+2h"]) { $1 }
-        var behind = ahead
-        behind.environment["FAKETIME"] = "-2h"
-        let first = try Fleet(stage, sidecars: 1, receiver: receiver, url: second.url, settings: ahead)
-        let other = try Fleet(stage, handlers: 1, receiver: receiver, url: second.url, settings: behind)
+        let fleet = try Fleet(stage, sidecars: 2, handlers: 2, receiver: receiver, url: second.url)
         let business = try stage.producer(url: second.url) { $0.longest = 300 }
-        try await stage.pause(stage.seconds(6, short: 3))
-        let calm = try await Books(stage, database: second.database).outcome(
-            stage, grace: 8, mostDuplicates: 0, isQuiet: false)
+        try await stage.pause(2)
         var most = 0
         for offset in ["+2h", "+0"] {
             most += try await second.count("SELECT count(*) FROM outbox.ready WHERE relay IS NOT NULL")
@@ -113,12 +111,9 @@ extension Scenario {
         var outcome = books.outcome(stage, grace: 8, mostDuplicates: most, mayBeOvertaken: true)
         books.check([business], in: &outcome)
         outcome.check(
-            "wrong clocks of relays alone have no effect", calm.hasPassed && calm.duplicates == 0,
-            "\(calm.failures), \(calm.duplicates) duplicates of \(calm.tasks)")
-        outcome.check(
             "no task waited for more than a minute", isDrained && Instant.now - stopped < 60_000_000,
             "\((Double(Instant.now - stopped) / 1e6).tenths) s")
-        outcome.check("relays that ended", first.ended.isEmpty && other.ended.isEmpty, first.ended + other.ended)
+        outcome.check("relays that ended", fleet.ended.isEmpty, fleet.ended)
         try await second.stop()
         return outcome
     }

@@ -51,11 +51,12 @@ final class SecondServer: Sendable {
         child.set(
             try stage.children.start(
                 "second-server",
-                ServerTools.asServer + [
+                // for the server alone: what libfaketime makes for a shell of root's, the server's user may not open
+                ServerTools.asServer + ["env"] + environment.map { "\($0.key)=\($0.value)" } + [
                     ServerTools.path("postgres") ?? "postgres", "-D", "\(directory)/data", "-k", directory, "-c",
                     "listen_addresses=", "-c", "port=5432", "-c", "max_connections=200", "-c", "log_connections=on",
                     "-c", "synchronous_standby_names=",
-                ], environment: environment, farewell: SIGQUIT))
+                ], farewell: SIGQUIT))
         guard try await stage.eventually(within: 30, { try await self.count("SELECT 1") == 1 }) else {
             throw StormError("the second server did not start")
         }
