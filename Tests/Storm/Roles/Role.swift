@@ -58,6 +58,10 @@ enum Warden {
         }
         guard directory.hasPrefix("/tmp/outbox-storm-") else { return }
         usleep(500_000)
+        #if os(Linux)
+        // a file system that a scenario mounted there
+        umount2("\(directory)/disk", 2)
+        #endif
         try? FileManager.default.removeItem(atPath: directory)
     }
 }

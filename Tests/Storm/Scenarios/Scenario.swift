@@ -54,7 +54,7 @@ extension Scenario {
     static let all: [Scenario] = [
         undisturbed, kill, stop, terminate, postgres, backends, connections, lostCommits, lostClaims, lostSettlements,
         halfOpen, handlers, late, snapshot, dump, backlog, standby, failover,
-        failoverAsynchronous, pgbouncer, clocks, restored, snapshotLong, backlogLong,
+        failoverAsynchronous, pgbouncer, clocks, disk, restored, snapshotLong, backlogLong,
     ]
 
     /// Those that run wherever there is Linux and a Postgres server: there, skipping one is a failure.

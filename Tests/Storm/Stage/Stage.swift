@@ -153,6 +153,10 @@ final class Stage: Sendable {
     func end(keepingFiles: Bool) async throws {
         await database.close()
         try await children.end()
+        #if os(Linux)
+        // what a scenario mounted and did not come to take away
+        umount2("\(directory)/disk", 2)
+        #endif
         if !keepingFiles { try? FileManager.default.removeItem(atPath: directory) }
     }
 }
