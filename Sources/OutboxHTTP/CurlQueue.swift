@@ -158,10 +158,12 @@ package final class CurlQueue: Sendable {
 
     /// The thread's last word: nothing is accepted any more, and what still waits is refused.
     func close() {
+        var spent: [CurlJob] = []
         let (jobs, waiting) = state.withLock { state in
             state.phase = .closed
             state.waker = nil
             let left = (state.jobs, state.waitingForClose)
+            swap(&spent, &state.spent)
             state.jobs = []
             state.waitingForClose = []
             return left

@@ -27,22 +27,22 @@ import Glibc
 ///
 /// Headers of the endpoint and of the task come on top; neither can replace one of these.
 public struct HTTPDelivery: Sendable {
-    /// One object, so that a delivery that is under way holds one reference and not a copy of everything.
-    private final class Parts: Sendable {
+    /// What a delivery that is under way holds: one reference, and not one to the driver, which may keep it for a while
+    /// after it is over.
+    fileprivate final class Parts: Sendable {
         let endpoint: HTTPEndpoint
-        let driver: CurlDriver
         let logger: Logger
         /// Seconds since the Unix epoch, for receivers that answer `Retry-After` with a date.
         let now: @Sendable () -> Int64
 
-        init(endpoint: HTTPEndpoint, driver: CurlDriver, logger: Logger, now: @escaping @Sendable () -> Int64) {
+        init(endpoint: HTTPEndpoint, logger: Logger, now: @escaping @Sendable () -> Int64) {
             self.endpoint = endpoint
-            self.driver = driver
             self.logger = logger
             self.now = now
         }
     }
     private let parts: Parts
+    private let driver: CurlDriver
 
     /// Where the tasks go.
     public var endpoint: HTTPEndpoint { parts.endpoint }
@@ -51,7 +51,8 @@ public struct HTTPDelivery: Sendable {
         endpoint: HTTPEndpoint, driver: CurlDriver, logger: Logger = Logger(label: "outbox.http"),
         now: @escaping @Sendable () -> Int64 = { Int64(time(nil)) }
     ) {
-        parts = Parts(endpoint: endpoint, driver: driver, logger: logger, now: now)
+        parts = Parts(endpoint: endpoint, logger: logger, now: now)
+        self.driver = driver
     }
 
     /// Makes one attempt. Never throws: whatever happens is an outcome.
@@ -63,17 +64,19 @@ public struct HTTPDelivery: Sendable {
             let request = try parts.endpoint.request(for: task)
             let response: CurlResponse
             do {
-                response = try await parts.driver.perform(request)
+                response = try await driver.perform(request)
             } catch {
-                return outcome(of: task, .failure(error))
+                return parts.outcome(of: task, .failure(error))
             }
-            return outcome(of: task, .success(response))
+            return parts.outcome(of: task, .success(response))
         } catch {
             return TransportFailure.invalidRequest.outcome(message: error.message)
         }
     }
+}
 
-    private func outcome(of task: ClaimedTask, _ result: Result<CurlResponse, any Error>) -> Outcome {
+extension HTTPDelivery.Parts {
+    func outcome(of task: ClaimedTask, _ result: Result<CurlResponse, any Error>) -> Outcome {
         switch result {
         case .success(let response):
             log(task, "status", "\(response.status)", response.total)
@@ -91,7 +94,7 @@ public struct HTTPDelivery: Sendable {
         var answer = HTTPAnswer(status: response.status)
         // of a success nothing but the status is looked at
         guard !(200...299).contains(response.status) else { return answer }
-        answer.retryAfter = response.retryAfter.flatMap { RetryAfter.parse($0, nowSecondsSinceEpoch: parts.now()) }
+        answer.retryAfter = response.retryAfter.flatMap { RetryAfter.parse($0, nowSecondsSinceEpoch: now()) }
         answer.location = response.location
         answer.excerpt = HTTPAnswer.excerpt(of: response.bodyStart)
         return answer
@@ -100,11 +103,11 @@ public struct HTTPDelivery: Sendable {
     private func log(
         _ task: ClaimedTask, _ key: String, _ value: @autoclosure () -> String, _ total: Duration?
     ) {
-        parts.logger.debug(
+        logger.debug(
             "HTTP delivery attempted",
             metadata: [
                 "task": "\(task.id)", "kind": "\(task.kind)", "attempt": "\(task.attempt)",
-                "endpoint": "\(parts.endpoint.name)", key: "\(value())", "duration": "\(total.map { "\($0)" } ?? "-")",
+                "endpoint": "\(endpoint.name)", key: "\(value())", "duration": "\(total.map { "\($0)" } ?? "-")",
             ])
     }
 }
@@ -113,7 +116,7 @@ extension HTTPDelivery: DirectRunner {
     package func begin(_ task: ClaimedTask, finished: @escaping @Sendable (Outcome) -> Void) -> UInt64 {
         do {
             let request = try parts.endpoint.request(for: task)
-            return parts.driver.begin(request) { finished(outcome(of: task, $0)) }
+            return driver.begin(request) { [parts] in finished(parts.outcome(of: task, $0)) }
         } catch {
             finished(TransportFailure.invalidRequest.outcome(message: error.message))
             return 0
@@ -121,6 +124,6 @@ extension HTTPDelivery: DirectRunner {
     }
 
     package func cancel(_ number: UInt64) {
-        parts.driver.cancel(number)
+        driver.cancel(number)
     }
 }

@@ -63,12 +63,13 @@ struct RelayLoop: Sendable {
             } catch let error as PostgresError where error.isTransient {
                 logger.warning("no database yet; trying again", metadata: ["error": "\(error)", "pause": "\(pause)"])
             }
-            // a message to stop ends the wait; it is the only one that can come now
+            // a message to stop ends the wait. Nudges come too and are heard: the first claim looks for everything
             let waiting = Task { [mailbox, pause] in
                 try? await Task.sleep(for: pause * Double.random(in: 0.7...1))
                 mailbox.post(.event(.woke))
             }
             let stops = await mailbox.take().contains { if case .event(.stop) = $0 { true } else { false } }
+            bell.heard()
             waiting.cancel()
             if stops { return false }
             // more than a second, so as not to be a nuisance; less than two, to be there soon after a promotion

@@ -130,6 +130,20 @@ import Testing
         #expect(busy.engine.ahead.waiting.isEmpty)
     }
 
+    @Test func whatFindsNoPlaceIsGivenBackToOthers() {
+        var busy = busy()
+        busy.answer()
+        let waiting = busy.engine.ahead.waiting
+        #expect(!waiting.isEmpty)
+        // the places stay taken
+        busy.now += .seconds(11)
+        busy.note(busy.engine.handle(.woke, at: busy.now))
+        busy.answer()
+        busy.note(busy.engine.handle(.woke, at: busy.now))
+        #expect(busy.engine.ahead.waiting.isEmpty)
+        #expect(busy.givenBack == waiting)
+    }
+
     @Test func aKindThatIsAcknowledgedWithItsClaimIsNotClaimedAhead() {
         var busy = busy { $0.kinds["early"] = KindPolicy(acknowledgesEarly: true) }
         busy.answer()

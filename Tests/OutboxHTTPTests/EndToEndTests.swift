@@ -113,7 +113,9 @@ import Testing
             try await database.transaction {
                 try await $0.enqueue(kind: "orders.created", payload: [], options: EnqueueOptions(endpoint: "partner"))
             }
-            while !server.requests.contains(where: { $0.head.contains("/alerts") }) { try await Task.sleep(for: .milliseconds(5)) }
+            while !server.requests.contains(where: { $0.head.contains("/alerts") }) {
+                try await Task.sleep(for: .milliseconds(5))
+            }
             let row = try await database.query(
                 "SELECT reason, error_type, http_status, response_excerpt FROM outbox.dead_letters")[0]
             #expect(try row.decode(String.self, at: 0) == "rejected")

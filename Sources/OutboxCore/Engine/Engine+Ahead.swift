@@ -6,7 +6,7 @@
 //     claimed ── a place is free ──────────────────────────▶ started
 //        └── none is ──▶ waiting ── another task finished ────┘
 //                           ├─ stopping           ──▶ given back, uncharged: it never ran
-//                           └─ its lease is lost  ──▶ forgotten: another attempt has it, or will have it
+//                           └─ for too long       ──▶ given back likewise: others may have a place for it
 //
 // An exchange takes a millisecond or several, a quick handler or a delivery on the local network a fraction of one.
 // Without anything waiting, a place that falls free stays so for an exchange, and each exchange carries the few tasks that
@@ -40,6 +40,12 @@ struct Ahead: Sendable {
         gathersUntil = now + Self.longestGathering
     }
 
+    /// What could not start says that the pace is gone.
+    mutating func forgetPace() {
+        pace = 0
+        depth = 0
+    }
+
     /// Whether there is enough to start meanwhile, so that the next exchange can wait for more settlements.
     func isGathering(at now: Duration) -> Bool { waiting.count * 2 > depth && now < gathersUntil }
 }
@@ -53,29 +59,40 @@ extension Engine {
             && settings.otherKinds?.acknowledgesEarly != true
     }
 
-    /// Starts a task that was claimed, or lets it wait if every place is taken.
+    /// Starts a task that was claimed, or lets it wait behind those that wait if every place is taken. One that is to run
+    /// alone has its own place: what still takes one then are handlers that were given up.
     mutating func startOrWait(_ seq: Int64, at now: Duration, _ commands: inout [Command]) {
+        guard let task = running[seq] else { return }
         // the task is among what runs already
-        guard running.count - ahead.waiting.count > settings.capacity else { return start(seq, at: now, &commands) }
+        let hasPlace = ahead.waiting.isEmpty && running.count <= settings.capacity
+        if hasPlace || task.claimed.hold.lane.runsAlone { return start(seq, at: now, &commands) }
         running[seq]?.isWaiting = true
-        if let task = running[seq] { payAttention(at: task.leasedAt + settings.renewalAge) }
+        payAttention(at: task.leasedAt + settings.renewalAge)
         ahead.waiting.append(seq)
     }
 
     /// Starts what waits, as far as places are free.
     mutating func startWaiting(at now: Duration, _ commands: inout [Command]) {
         guard !ahead.waiting.isEmpty else { return }
-        let free = settings.capacity - (running.count - ahead.waiting.count)
-        guard free > 0 else { return }
-        let next = ahead.waiting.prefix(free)
-        ahead.waiting.removeFirst(next.count)
-        for seq in next { start(seq, at: now, &commands) }
+        var free = settings.capacity - (running.count - ahead.waiting.count)
+        var taken = 0
+        // those that may not begin any more leave their place to the next
+        while free > 0, taken < ahead.waiting.count {
+            let before = commands.count
+            start(ahead.waiting[taken], at: now, &commands)
+            taken += 1
+            if commands.count > before { free -= 1 }
+        }
+        ahead.waiting.removeFirst(taken)
     }
 
     private mutating func start(_ seq: Int64, at now: Duration, _ commands: inout [Command]) {
         guard let task = running[seq] else { return }
         // as after the process stood still: another attempt may have it by now, and this one need not even begin
-        guard leaseEnd(of: task) > now else { return forgetWaiting(seq, &commands) }
+        guard leaseEnd(of: task) > now else {
+            running[seq] = nil
+            return move(task.claimed, to: .ready, kind: task.kind)
+        }
         let waited = now - task.claimedAt
         if let expiresIn = task.claimed.expiresIn, expiresIn <= waited {
             running[seq] = nil
@@ -89,18 +106,15 @@ extension Engine {
         commands.append(.start(seq: seq))
     }
 
-    /// Gives back what waits, since nothing more is to start.
-    mutating func giveBackWaiting() {
-        for seq in ahead.waiting {
+    /// Gives back what has waited for a third of its lease, while others might have run it; and all of it at a stop.
+    mutating func giveBackWaiting(claimedBefore time: Duration = .seconds(Int64.max / 2)) {
+        let late = ahead.waiting.filter { running[$0].map { $0.leasedAt <= time } ?? true }
+        guard !late.isEmpty else { return }
+        ahead.forgetPace()
+        let isLate = Set(late)
+        ahead.waiting.removeAll(where: isLate.contains)
+        for seq in late {
             if let task = running.removeValue(forKey: seq) { move(task.claimed, to: .ready, kind: task.kind) }
         }
-        ahead.waiting = []
-    }
-
-    /// Forgets a task that waits and whose lease is lost.
-    mutating func forgetWaiting(_ seq: Int64, _ commands: inout [Command]) {
-        running[seq] = nil
-        ahead.waiting.removeAll { $0 == seq }
-        commands.append(.forget(seq: seq))
     }
 }

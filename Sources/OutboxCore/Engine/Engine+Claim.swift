@@ -105,7 +105,8 @@ extension Engine {
         exchange = nil
         exchangeFailures = 0
         noteSettled(answer.settled, of: sent, &commands)
-        ahead.note(settled: sent.settlements, took: now - sentAt, atMost: settings.batch, at: now)
+        let finished = sent.succeeded.count + sent.failed.count { $0.target != .ready }
+        ahead.note(settled: finished, took: now - sentAt, atMost: settings.batch, at: now)
         guard let round = sent.round else { return }
         if let news = answer.news { noteNews(news, of: round, at: now, &commands) }
         noteClaimed(answer, of: round, sentAt: sentAt, at: now)

@@ -11,16 +11,15 @@ extension Engine {
     /// Looks at all that runs: cancels what is out of time, renews leases that are a third used up.
     mutating func attend(at now: Duration, _ commands: inout [Command]) {
         nextAttention = nil
+        giveBackWaiting(claimedBefore: now - settings.renewalAge)
         var renewals: [Hold] = []
         for seq in running.keys.sorted() {
             guard let task = running[seq], !task.isAbandoned else { continue }
             if task.isWaiting {
-                guard leaseEnd(of: task) > now else {
-                    forgetWaiting(seq, &commands)
-                    continue
-                }
-                payAttention(at: leaseEnd(of: task))
-            } else if let (_, graceUntil) = task.cancelled {
+                payAttention(at: task.leasedAt + settings.renewalAge)
+                continue
+            }
+            if let (_, graceUntil) = task.cancelled {
                 if graceUntil <= now {
                     abandon(seq, at: now, &commands)
                     continue
@@ -59,8 +58,6 @@ extension Engine {
             if renewed.contains(seq) {
                 running[seq]?.leasedAt = askedAt
                 payAttention(at: askedAt + settings.renewalAge)
-            } else if task.isWaiting {
-                forgetWaiting(seq, &commands)
             } else if task.cancelled == nil {
                 // A handler that completed its task in its own transaction has no lease any more and is about to
                 // return: cancelling it is harmless then.

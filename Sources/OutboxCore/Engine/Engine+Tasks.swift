@@ -99,13 +99,15 @@ extension Engine {
         let claimed = task.claimed
         let policy = kinds.policy(task.kind)
         let took = now - task.startedAt
+        let sinceClaim = now - task.claimedAt
         let target: Move.Target
         if policy.acknowledgesEarly {
             target = .dead(.exhausted)
         } else {
             let fate = policy.retry.fate(
                 charged: charged, failures: claimed.charged + 1, attempt: Int(claimed.hold.attempt), after: after,
-                limit: claimed.maxAttempts, age: claimed.age + took, expiresIn: claimed.expiresIn.map { $0 - took },
+                limit: claimed.maxAttempts, age: claimed.age + sinceClaim,
+                expiresIn: claimed.expiresIn.map { $0 - sinceClaim },
                 using: &random
             )
             switch fate {
