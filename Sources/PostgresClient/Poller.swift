@@ -165,7 +165,8 @@ package final class Poller: Sendable {
         if let wake { nudge(wake) }
     }
 
-    /// Sets or moves an alarm, or takes it back. Without descriptors for the thread it rings at once.
+    /// Sets or moves an alarm, or takes it back. As long as the process has no descriptors for the thread, it rings a second
+    /// later: whoever is rung for asks again, and must not do so without end.
     fileprivate func set(_ alarm: Alarm, to time: ContinuousClock.Instant?) {
         let ring = alarm.ring
         let wake: Result<Int32, SystemFailure>? = state.withLock { state in
@@ -185,7 +186,11 @@ package final class Poller: Sendable {
         }
         switch wake {
         case .success(let descriptor): nudge(descriptor)
-        case .failure: ring()
+        case .failure:
+            Task {
+                try? await Task.sleep(for: .seconds(1))
+                ring()
+            }
         case nil: break
         }
     }
