@@ -76,7 +76,8 @@ struct AlertCourier: Sendable {
     /// Sends, and cancels a channel that takes too long: it would hold up the alerts of all the others.
     static func send(_ alert: Alert, over channel: any AlertChannel, within limit: Duration) async throws {
         try await withThrowingTaskGroup { group in
-            group.addTask { try await channel.send(alert) }
+            // not on the relay's own thread: a channel may block, as any code of a user's
+            group.addTask(executorPreference: globalConcurrentExecutor) { try await channel.send(alert) }
             group.addTask {
                 try await Task.sleep(for: limit)
                 throw AlertError(.timedOut, channel: channel.name, message: "was cancelled after \(limit)")

@@ -56,11 +56,11 @@ final class HandlerRun: Sendable {
             running = .task(
                 Task {
                     let outcome = await run(task, TaskContext(run: self, deadline: deadline))
-                    surroundings.mailbox.post(.finished(seq: hold.seq, outcome))
+                    surroundings.mailbox.postUnhurried(.finished(seq: hold.seq, outcome))
                 })
         case .direct(let runner):
             let number = runner.begin(task) { [surroundings, seq = hold.seq] outcome in
-                surroundings.mailbox.post(.finished(seq: seq, outcome))
+                surroundings.mailbox.postUnhurried(.finished(seq: seq, outcome))
             }
             running = .direct(runner, number)
         }

@@ -58,8 +58,8 @@ final class NudgeSocket: Sendable {
     }
 
     /// Calls `body` once for all that have come at a time, until the task is cancelled.
-    func listen(_ body: @Sendable () -> Void) async {
-        while case .ready = await Poller.shared.wait(for: descriptor, .read) {
+    func listen(with poller: Poller, _ body: @Sendable () -> Void) async {
+        while case .ready = await poller.wait(for: descriptor, .read) {
             var byte: UInt8 = 0
             while recv(descriptor, &byte, 1, 0) >= 0 {}
             body()

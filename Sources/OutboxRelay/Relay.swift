@@ -17,10 +17,12 @@ internal import Synchronization
 /// Run as many as you like, in as many processes: they share the work, and each task is held by one at a time. A relay
 /// keeps going when the database does not: it connects again with backoff and jitter, and what it could not settle it
 /// settles then, or leaves to the lease. It uses two connections of its own, a third while it renews
-/// leases, and no transaction while a handler runs.
+/// leases, and no transaction while a handler runs. It has a thread of its own too: handlers, which run on Swift's threads
+/// like any other task, do not delay it even if they block them, so that their leases are renewed.
 public final class Relay: Sendable {
     private let loop: RelayLoop
     private let mailbox: Mailbox<RelayMessage>
+    private let poller = Poller()
     private let stopGrace: Duration
     private let hasRun = Mutex(false)
 
@@ -45,12 +47,12 @@ public final class Relay: Sendable {
         let settings = table.engineSettings(configuration)
         let store = RelayStore(
             database: database, relay: identity, scope: ClaimScope(settings), channels: channels.map(\.name),
-            configuration: configuration, logger: logger)
+            configuration: configuration, poller: poller, logger: logger)
         let mailbox = Mailbox<RelayMessage>()
         self.mailbox = mailbox
         stopGrace = configuration.stopGrace
         loop = RelayLoop(
-            mailbox: mailbox, store: store, handlers: table, settings: settings,
+            mailbox: mailbox, poller: poller, store: store, handlers: table, settings: settings,
             unhandledAfter: configuration.unhandledAfter,
             courier: AlertCourier(
                 store: store, channels: channels, groupInterval: configuration.groupInterval, logger: logger),
@@ -69,7 +71,8 @@ public final class Relay: Sendable {
         }
         guard isFirst else { throw RelayError(.alreadyRun, "this relay has run already", hint: "make a new one") }
         // Settling has to outlive the cancellation of whoever runs the relay; it is awaited at once.
-        let settling = Task { [loop] in try await loop.run() }
+        let settling = Task(executorPreference: poller) { [loop] in try await loop.run() }
+        defer { poller.finish() }
         try await withTaskCancellationHandler {
             try await settling.value
         } onCancel: {

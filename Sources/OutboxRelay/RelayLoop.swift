@@ -20,6 +20,7 @@ enum RelayMessage: Sendable {
 /// The shell around the engine: it feeds the engine what happens, and does what the engine says.
 struct RelayLoop: Sendable {
     let mailbox: Mailbox<RelayMessage>
+    let poller: Poller
     let store: RelayStore
     let handlers: HandlerTable
     let settings: Engine.Settings
@@ -38,10 +39,10 @@ struct RelayLoop: Sendable {
         }
         let unsettled = await withDiscardingTaskGroup { group in
             var turn = RelayTurn(loop: self)
-            if let socket { group.addTask { await socket.listen(bell.nudge) } }
+            if let socket { group.addTask { await socket.listen(with: poller, bell.nudge) } }
             group.addTask { await ticking(every: .seconds(10)) { mailbox.post(.heartbeatDue) } }
             while turn.unsettledAtStop == nil {
-                turn.handle(await mailbox.take(), in: &group)
+                turn.handle(await mailbox.take(unhurried: turn.worthwhile), in: &group)
             }
             await turn.awaitHooks()
             await turn.sayGoodbye()

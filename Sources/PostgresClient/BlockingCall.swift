@@ -27,6 +27,7 @@ package enum BlockingCallOutcome<Value: Sendable>: Sendable {
 package func callOffThread<Value: Sendable>(
     until deadline: ContinuousClock.Instant,
     heedingCancellation: Bool = true,
+    poller: Poller = .shared,
     isolation: isolated (any Actor)? = #isolation,
     _ body: @escaping @Sendable () -> Value
 ) async -> BlockingCallOutcome<Value> {
@@ -48,7 +49,7 @@ package func callOffThread<Value: Sendable>(
         return .notStarted(SystemFailure(number: problem))
     }
     // The end of the stream is the signal, so nothing is ever written and no continuation can be lost.
-    let readiness = await Poller.shared.wait(
+    let readiness = await poller.wait(
         for: pair.near, .read, until: deadline, heedingCancellation: heedingCancellation
     )
     if let value = answer.value.withLock({ $0 }) { return .finished(value) }

@@ -9,16 +9,19 @@ extension Connection {
     /// libpq would try several hosts by itself, but with one deadline for all, blocking in the resolver. So names are
     /// resolved on a thread of their own and libpq gets one numeric address at a time, each with its own deadline.
     ///
+    /// - Parameter poller: What the connection waits with, from now on.
     /// - Throws: ``PostgresError/Code/connectionFailed`` with what every address answered;
     ///   ``PostgresError/Code/cancelled``.
-    package static func connect(_ configuration: DatabaseConfiguration) async throws(PostgresError) -> Connection {
+    package static func connect(
+        _ configuration: DatabaseConfiguration, poller: Poller = .shared
+    ) async throws(PostgresError) -> Connection {
         let hosts = try ServerHost.list(configuration)
         var failures: [PostgresError] = []
         for attributes in sessionAttributePasses(configuration) {
             for host in hosts {
                 let addresses: [ServerAddress]
                 do {
-                    addresses = try await resolve(host, configuration)
+                    addresses = try await resolve(host, configuration, poller)
                 } catch {
                     if error.code == .cancelled { throw error }
                     failures.append(error)
@@ -26,7 +29,7 @@ extension Connection {
                 }
                 for address in addresses {
                     do {
-                        return try await connect(to: address, configuration, attributes)
+                        return try await connect(to: address, configuration, attributes, poller)
                     } catch {
                         if error.code == .cancelled { throw error }
                         failures.append(error)
@@ -46,13 +49,13 @@ extension Connection {
     }
 
     private static func resolve(
-        _ host: ServerHost, _ configuration: DatabaseConfiguration
+        _ host: ServerHost, _ configuration: DatabaseConfiguration, _ poller: Poller
     ) async throws(PostgresError) -> [ServerAddress] {
         guard host.needsResolution else {
             return [ServerAddress(host: host.host, numeric: host.numeric, port: host.port)]
         }
         let name = host.host ?? ""
-        switch await callOffThread(until: .now + configuration.connectTimeout, { host.resolve() }) {
+        switch await callOffThread(until: .now + configuration.connectTimeout, poller: poller, { host.resolve() }) {
         case .finished(let result): return try result.get()
         case .cancelled: throw PostgresError(.cancelled, "The task was cancelled while it connected.")
         case .timedOut:
@@ -63,7 +66,8 @@ extension Connection {
     }
 
     private static func connect(
-        to address: ServerAddress, _ configuration: DatabaseConfiguration, _ sessionAttributes: String?
+        to address: ServerAddress, _ configuration: DatabaseConfiguration, _ sessionAttributes: String?,
+        _ poller: Poller
     ) async throws(PostgresError) -> Connection {
         let deadline = ContinuousClock.now + configuration.connectTimeout
         let parameters = parameters(for: address, configuration, sessionAttributes)
@@ -77,7 +81,7 @@ extension Connection {
                 throw PostgresError(connectionFailed: String(cString: PQerrorMessage(handle.pointer)), at: address)
             }
             let events: Poller.Events = status == PGRES_POLLING_READING ? .read : .write
-            switch await Poller.shared.wait(for: handle.descriptor, events, until: deadline) {
+            switch await poller.wait(for: handle.descriptor, events, until: deadline) {
             case .ready: status = PQconnectPoll(handle.pointer)
             case .cancelled: throw PostgresError(.cancelled, "The task was cancelled while it connected.")
             case .timedOut: throw PostgresError(.connectionFailed, "\(address.name) did not answer in time.")
@@ -88,7 +92,7 @@ extension Connection {
         guard PQsetnonblocking(handle.pointer, 1) == 0, handle.setPipelineMode(true) else {
             throw PostgresError(connectionFailed: String(cString: PQerrorMessage(handle.pointer)), at: address)
         }
-        return Connection(adopting: handle)
+        return Connection(adopting: handle, poller: poller)
     }
 
     private static func start(_ parameters: [String: String]) -> Handle? {

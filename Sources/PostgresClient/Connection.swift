@@ -12,6 +12,7 @@ import CLibPQ
 /// Calls from several tasks take turns in the order in which they came.
 package actor Connection {
     private var handle: Handle?
+    private let poller: Poller
     private let turnstile = Turnstile(capacity: 1)
     /// An error said that this server takes no writes.
     package private(set) var isOnWrongServer = false
@@ -19,7 +20,8 @@ package actor Connection {
     /// How long a cancelled conversation may take to come to its end before the connection is given up.
     static let drainTimeout: Duration = .seconds(5)
 
-    init(adopting handle: sending Handle) {
+    init(adopting handle: sending Handle, poller: Poller) {
+        self.poller = poller
         processID = PQbackendPID(handle.pointer)
         serverVersion = Int(PQserverVersion(handle.pointer))
         self.handle = handle
@@ -128,7 +130,7 @@ package actor Connection {
         defer { turnstile.leave() }
         while true {
             if let notification = handle.nextNotification() { return notification }
-            switch await Poller.shared.wait(for: handle.descriptor, .read, until: deadline) {
+            switch await poller.wait(for: handle.descriptor, .read, until: deadline) {
             case .ready:
                 guard handle.consumeInput() else { throw abandon(handle, handle.lostConnection) }
             case .timedOut, .cancelled: return nil
@@ -205,7 +207,7 @@ package actor Connection {
             // Once all is sent, the poller's thread reads: it alone uses the handle until the wait ends.
             nonisolated(unsafe) let lent = handle
             let absorb: @Sendable () -> Bool = { lent.absorb() }
-            let readiness = await Poller.shared.wait(
+            let readiness = await poller.wait(
                 for: handle.descriptor, flushed == .blocked ? [.read, .write] : .read, until: wakeUp,
                 heedingCancellation: heedingCancellation && interruption == nil,
                 absorbing: flushed == .blocked ? nil : absorb
@@ -225,7 +227,7 @@ package actor Connection {
                     giveUp = .now + Self.drainTimeout
                 }
                 // A request that arrives between two statements is lost, so it is repeated every second.
-                isCancelRequestOver = await handle.cancel(until: giveUp)
+                isCancelRequestOver = await handle.cancel(until: giveUp, poller: poller)
                 wakeUp = min(giveUp, .now + .seconds(1))
             }
         }

@@ -134,13 +134,13 @@ final class Handle {
     /// - Returns: whether the request is over. While it is not, a cancellation may still come and would then hit
     ///   the next statement: the connection must not be used again.
     func cancel(
-        until deadline: ContinuousClock.Instant, isolation: isolated (any Actor)? = #isolation
+        until deadline: ContinuousClock.Instant, poller: Poller, isolation: isolated (any Actor)? = #isolation
     ) async -> Bool {
         guard let request = PQgetCancel(pointer) else { return true }
         // An address, because the compiler cannot know that a PGcancel may be used on any thread; only the thread
         // below uses it from here on.
         let address = UInt(bitPattern: request)
-        let outcome = await callOffThread(until: deadline, heedingCancellation: false) {
+        let outcome = await callOffThread(until: deadline, heedingCancellation: false, poller: poller) {
             let request = OpaquePointer(bitPattern: address)
             var problem = [CChar](repeating: 0, count: 256)
             let isAccepted = PQcancel(request, &problem, Int32(problem.count)) == 1

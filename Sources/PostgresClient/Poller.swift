@@ -9,7 +9,8 @@ import Glibc
 import Darwin
 #endif
 
-/// The one thread of the process that waits for descriptors, so that no other thread has to.
+/// A thread that waits for descriptors, so that no other thread has to: ``shared`` for the whole process, or one that also
+/// runs the tasks that prefer it.
 ///
 /// It does little but wait: whoever waits is resumed and reads or writes by itself, or lets this thread absorb what
 /// arrives until that is enough, since a wake-up for each piece of a long answer costs more than the answer. `poll(2)`
@@ -24,7 +25,10 @@ import Darwin
 ///                           └─ not a descriptor ──► .failed
 ///
 /// Whoever takes a wait out of the table resumes it, once, after letting go of the lock.
-package final class Poller: Sendable {
+///
+/// A task that talks to a database much and computes little, such as a relay's loop, is cheapest on the thread that waits
+/// for it: nothing is handed from thread to thread then, and it goes on while others block the threads of Swift's pool.
+package final class Poller: TaskExecutor {
     package static let shared = Poller()
 
     /// What to wait for, and what was found.
@@ -60,32 +64,72 @@ package final class Poller: Sendable {
         /// else may use what it reads into.
         var absorbing: [UInt64: Bool] = [:]
         var alarms: [ObjectIdentifier: (at: ContinuousClock.Instant, ring: @Sendable () -> Void)] = [:]
-        /// Our end of the pair that gets the thread out of `poll`; `nil` until the first wait starts the thread.
-        var wakeDescriptor: Int32?
+        /// What the thread is to run, in the order in which it came.
+        var jobs: [UnownedJob] = []
+        /// Gets the thread out of `poll`; `nil` while there is no thread, which the first wait or job starts.
+        var wake: Wake?
+        /// The thread ends when there is nothing left to wait for.
+        var isFinished = false
         /// The thread sleeps, or is about to, with an older table than this one: it needs a nudge.
         var isAsleep = false
         /// Until when it sleeps at most, if it does.
         var sleepsUntil: ContinuousClock.Instant?
 
-        /// Our end of the pair; the first to ask starts the thread.
-        mutating func running(_ start: () -> Result<Int32, SystemFailure>) -> Result<Int32, SystemFailure> {
-            if let wakeDescriptor { return .success(wakeDescriptor) }
+        var isEmpty: Bool { waits.isEmpty && absorbing.isEmpty && alarms.isEmpty && jobs.isEmpty }
+
+        /// What wakes the thread; the first to ask starts it.
+        mutating func running(_ start: () -> Result<Wake, SystemFailure>) -> Result<Wake, SystemFailure> {
+            if let wake { return .success(wake) }
             let started = start()
-            if case .success(let descriptor) = started { wakeDescriptor = descriptor }
+            if case .success(let wake) = started { self.wake = wake }
             return started
+        }
+
+        /// What to nudge so that the thread sees what has changed; `nil` if it is about to look anyway.
+        mutating func wakeIfAsleep() -> Wake? {
+            guard isAsleep else { return nil }
+            isAsleep = false
+            return wake
         }
     }
 
-    private enum Registration {
-        case registered
-        case registeredAsleep(wake: Int32)
-        case refused(Readiness)
+    /// Our end of the pair that gets the thread out of `poll`. It stays open as long as somebody may still nudge it.
+    private final class Wake: Sendable {
+        let descriptor: Int32
+        init(_ descriptor: Int32) { self.descriptor = descriptor }
+        deinit { close(descriptor) }
+        func nudge() { PostgresClient.nudge(descriptor) }
     }
 
     private let state = Mutex(State())
     private let lastIdentity = Atomic<UInt64>(0)
 
-    private init() {}
+    package init() {}
+
+    /// Lets the thread end as soon as nothing waits, nothing is to be run and no alarm is set. What comes later is served by
+    /// a new thread that ends likewise.
+    package func finish() {
+        state.withLock { state in
+            state.isFinished = true
+            return state.wakeIfAsleep()
+        }?.nudge()
+    }
+
+    /// Runs a job of a task that prefers this thread.
+    package func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        let wake: Result<Wake?, SystemFailure> = state.withLock { state in
+            state.running(start).map { _ in
+                state.jobs.append(job)
+                return state.wakeIfAsleep()
+            }
+        }
+        switch wake {
+        case .success(let wake): wake?.nudge()
+        // no descriptors or no thread to be had: Swift's own threads run it, as they would without a preference
+        case .failure: globalConcurrentExecutor.enqueue(job)
+        }
+    }
 
     /// Waits until `descriptor` is ready, the deadline passes or the task is cancelled.
     ///
@@ -130,78 +174,76 @@ package final class Poller: Sendable {
     }
 
     private func register(_ wait: Wait, as identity: UInt64, heedingCancellation: Bool) {
-        let registration: Registration = state.withLock { state in
+        let registration: Result<Wake?, Refusal> = state.withLock { state in
             // A cancellation that came before this line is seen here; one that comes after it finds the wait in the
             // table, because the handler needs this lock.
-            if heedingCancellation, Task.isCancelled { return .refused(.cancelled) }
-            if let deadline = wait.deadline, deadline <= .now, wait.descriptor < 0 { return .refused(.timedOut) }
-            let wake: Int32
-            switch state.running(start) {
-            case .success(let descriptor): wake = descriptor
-            case .failure(let failure): return .refused(.failed(failure))
+            if heedingCancellation, Task.isCancelled { return .failure(Refusal(readiness: .cancelled)) }
+            if let deadline = wait.deadline, deadline <= .now, wait.descriptor < 0 {
+                return .failure(Refusal(readiness: .timedOut))
+            }
+            if case .failure(let failure) = state.running(start) {
+                return .failure(Refusal(readiness: .failed(failure)))
             }
             state.waits[identity] = wait
-            guard state.isAsleep else { return .registered }
-            state.isAsleep = false
-            return .registeredAsleep(wake: wake)
+            return .success(state.wakeIfAsleep())
         }
         switch registration {
-        case .registered: break
-        case .registeredAsleep(let wake): nudge(wake)
-        case .refused(let readiness): wait.continuation.resume(returning: readiness)
+        case .success(let wake): wake?.nudge()
+        case .failure(let refusal): wait.continuation.resume(returning: refusal.readiness)
         }
     }
 
+    /// The wait ended before it began.
+    private struct Refusal: Error {
+        let readiness: Readiness
+    }
+
     private func cancel(_ identity: UInt64) {
-        let (wait, wake): (Wait?, Int32?) = state.withLock { state in
+        let (wait, wake): (Wait?, Wake?) = state.withLock { state in
             if state.absorbing[identity] != nil { state.absorbing[identity] = true }
-            let wait = state.waits.removeValue(forKey: identity)
-            guard wait != nil, state.isAsleep else { return (wait, nil) }
-            state.isAsleep = false
-            return (wait, state.wakeDescriptor)
+            guard let wait = state.waits.removeValue(forKey: identity) else { return (nil, nil) }
+            return (wait, state.wakeIfAsleep())
         }
         wait?.continuation.resume(returning: .cancelled)
         // A descriptor that `poll` still looks at is not really closed by `close`: let the thread drop it.
-        if let wake { nudge(wake) }
+        wake?.nudge()
     }
 
     /// Sets or moves an alarm, or takes it back. As long as the process has no descriptors for the thread, it rings a second
     /// later: whoever is rung for asks again, and must not do so without end.
     fileprivate func set(_ alarm: Alarm, to time: ContinuousClock.Instant?) {
         let ring = alarm.ring
-        let wake: Result<Int32, SystemFailure>? = state.withLock { state in
+        let wake: Result<Wake?, SystemFailure> = state.withLock { state in
             guard let time else {
                 state.alarms[ObjectIdentifier(alarm)] = nil
-                return nil
+                return .success(state.isFinished ? state.wakeIfAsleep() : nil)
             }
-            switch state.running(start) {
-            case .failure(let failure): return .failure(failure)
-            case .success(let descriptor):
+            return state.running(start).map { _ in
                 state.alarms[ObjectIdentifier(alarm)] = (time, ring)
                 // a thread that wakes before looks again by itself
-                guard state.isAsleep, state.sleepsUntil.map({ time < $0 }) ?? true else { return nil }
-                state.isAsleep = false
-                return .success(descriptor)
+                return state.sleepsUntil.map({ time < $0 }) ?? true ? state.wakeIfAsleep() : nil
             }
         }
         switch wake {
-        case .success(let descriptor): nudge(descriptor)
+        case .success(let wake): wake?.nudge()
         case .failure:
             Task {
                 try? await Task.sleep(for: .seconds(1))
                 ring()
             }
-        case nil: break
         }
     }
 
-    private func start() -> Result<Int32, SystemFailure> {
+    private func start() -> Result<Wake, SystemFailure> {
         switch DescriptorPair.make() {
         case .failure(let failure): return .failure(failure)
         case .success(let pair):
-            let problem = detachThread { [self] in run(wokenBy: pair.far) }
-            guard problem != 0 else { return .success(pair.near) }
-            close(pair.near)
+            let wake = Wake(pair.near)
+            let problem = detachThread { [self] in
+                run(wokenBy: pair.far)
+                close(pair.far)
+            }
+            guard problem != 0 else { return .success(wake) }
             close(pair.far)
             return .failure(SystemFailure(number: problem))
         }
@@ -217,7 +259,11 @@ package final class Poller: Sendable {
             identities.removeAll(keepingCapacity: true)
             table.removeAll(keepingCapacity: true)
             table.append(pollfd(fd: wakeDescriptor, events: Int16(POLLIN), revents: 0))
-            let nearest: ContinuousClock.Instant? = state.withLock { state in
+            let timeout: Int32? = state.withLock { state in
+                if state.isFinished, state.isEmpty {
+                    state.wake = nil
+                    return nil
+                }
                 var nearest: ContinuousClock.Instant?
                 for (identity, wait) in state.waits {
                     identities.append(identity)
@@ -225,11 +271,13 @@ package final class Poller: Sendable {
                     if let deadline = wait.deadline { nearest = min(nearest ?? deadline, deadline) }
                 }
                 for (time, _) in state.alarms.values { nearest = min(nearest ?? time, time) }
+                guard state.jobs.isEmpty else { return 0 }
                 state.isAsleep = true
                 state.sleepsUntil = nearest
-                return nearest
+                return milliseconds(until: nearest)
             }
-            let count = poll(&table, nfds_t(table.count), milliseconds(until: nearest))
+            guard let timeout else { return }
+            let count = poll(&table, nfds_t(table.count), timeout)
             if count > 0, table[0].revents != 0 { discardNudges(at: wakeDescriptor) }
             let now = ContinuousClock.now
             state.withLock { state in
@@ -257,6 +305,9 @@ package final class Poller: Sendable {
                     let isCancelled = state.absorbing.removeValue(forKey: identity) ?? false
                     if isEnough || isCancelled {
                         finished.append((wait.continuation, isEnough ? readiness : .cancelled))
+                    } else if let deadline = wait.deadline, deadline <= now {
+                        // something comes whenever one looks, and it is never enough
+                        finished.append((wait.continuation, .timedOut))
                     } else {
                         state.waits[identity] = wait
                     }
@@ -267,6 +318,19 @@ package final class Poller: Sendable {
             ringing.removeAll(keepingCapacity: true)
             for (continuation, readiness) in finished { continuation.resume(returning: readiness) }
             finished.removeAll(keepingCapacity: true)
+            runJobs()
+        }
+    }
+
+    /// Runs what has come, and what that brings about at once; but descriptors do not wait for long.
+    private func runJobs() {
+        for _ in 0..<8 {
+            let jobs = state.withLock { state in
+                defer { state.jobs.removeAll(keepingCapacity: true) }
+                return state.jobs
+            }
+            if jobs.isEmpty { return }
+            for job in jobs { job.runSynchronously(on: asUnownedTaskExecutor()) }
         }
     }
 }
@@ -288,15 +352,17 @@ extension Poller.Wait {
 /// time takes its place, and with some hundred a second they are thousands.
 package final class Alarm: Sendable {
     fileprivate let ring: @Sendable () -> Void
+    private let poller: Poller
 
     /// - Parameter ring: Must not block.
-    package init(_ ring: @escaping @Sendable () -> Void) {
+    package init(on poller: Poller = .shared, _ ring: @escaping @Sendable () -> Void) {
+        self.poller = poller
         self.ring = ring
     }
 
     /// When to ring; `nil`: not at all.
     package func set(_ time: ContinuousClock.Instant?) {
-        Poller.shared.set(self, to: time)
+        poller.set(self, to: time)
     }
 }
 

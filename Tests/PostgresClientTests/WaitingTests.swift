@@ -111,6 +111,43 @@ struct WaitingTests {
         #expect(await heard.next() == nil)
     }
 
+    @Test func aDescriptorThatIsNeverEnoughTimesOut() async throws {
+        let pair = try DescriptorPair.make().get()
+        let deadline = ContinuousClock.now + .milliseconds(5)
+        #expect(await Poller.shared.wait(for: pair.near, .write, until: deadline, absorbing: { false }) == .timedOut)
+        close(pair.near)
+        close(pair.far)
+    }
+
+    @Test func tasksThatPreferAPollerRunOnItsThreadAndItEndsWhenTheyHave() async throws {
+        weak var dropped: Poller?
+        do {
+            let poller = Poller()
+            dropped = poller
+            func threads() async throws -> Set<UInt> {
+                try await withThrowingTaskGroup { group in
+                    for _ in 1...20 {
+                        group.addTask {
+                            let pair = try DescriptorPair.make().get()
+                            defer { close(pair.near) }
+                            close(pair.far)
+                            let first = currentThread()
+                            #expect(await poller.wait(for: pair.near, .read) == .ready(.read))
+                            return [first, currentThread()]
+                        }
+                    }
+                    return try await group.reduce(into: Set<UInt>()) { $0.formUnion($1) }
+                }
+            }
+            let first = try await Task(executorPreference: poller, operation: threads).value
+            #expect(first.count == 1)
+            poller.finish()
+            // what comes after the end is served all the same
+            #expect(try await Task(executorPreference: poller, operation: threads).value.count == 1)
+        }
+        try await eventually { dropped == nil }
+    }
+
     @Test func aBlockingCallIsWaitedForNoLongerThanItsDeadline() async throws {
         let pair = try DescriptorPair.make().get()
         // Blocks until the other end is closed.
@@ -168,4 +205,13 @@ struct WaitingTests {
         cluster = nil
         try await eventually { access(directory, F_OK) != 0 }
     }
+}
+
+/// Which thread this is.
+private func currentThread() -> UInt {
+    #if canImport(Glibc)
+    UInt(pthread_self())
+    #else
+    UInt(bitPattern: pthread_self())
+    #endif
 }

@@ -42,8 +42,7 @@ struct TablePair {
         relays = [all, some, any].map { settings in
             RelayStore(
                 database: database.configuration, relay: RelayIdentity(name: "r"), scope: ClaimScope(settings),
-                channels: [],
-                configuration: configuration, logger: logger)
+                channels: [], configuration: configuration, poller: .shared, logger: logger)
         }
         scopes = [all, some, any].map(FakeTable.Scope.init)
     }

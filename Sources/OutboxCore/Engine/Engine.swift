@@ -101,6 +101,13 @@ package struct Engine: Sendable {
     /// Whether ordinary tasks may be claimed; otherwise a round is for upkeep alone, which has its own times.
     var canClaim: Bool { free > 0 && alone.isNormal }
 
+    /// How many handlers have started and not returned.
+    package var started: Int { running.count - ahead.waiting.count }
+
+    /// Whether handlers that finish change nothing before the exchange that is under way is answered: nothing waits for
+    /// their places, and what they settle goes with the next one.
+    package var canDoNothingUntilAnswered: Bool { exchange != nil && ahead.waiting.isEmpty && stopAt == nil }
+
     /// When the engine wants `woke` at the latest; `nil` while it waits for another event.
     package var nextWake: Duration? {
         if hasStopped { return nil }

@@ -7,12 +7,15 @@ internal import PostgresClient
 actor Line {
     private let configuration: DatabaseConfiguration
     private let timeout: Duration
+    private let poller: Poller
     private var connection: Connection?
     private var opening: Task<Connection, any Error>?
 
-    init(_ configuration: DatabaseConfiguration, timeout: Duration) {
+    /// - Parameter poller: What its connections wait with, and what they are opened on.
+    init(_ configuration: DatabaseConfiguration, timeout: Duration, poller: Poller) {
         self.configuration = configuration
         self.timeout = timeout
+        self.poller = poller
     }
 
     /// Runs a batch in one round trip and one transaction.
@@ -43,7 +46,11 @@ actor Line {
             if self.connection === connection { self.connection = nil }
         }
         // two callers that come together open one connection
-        let opening = self.opening ?? Task { [configuration] in try await Connection.connect(configuration) }
+        let opening =
+            self.opening
+            ?? Task(executorPreference: poller) { [configuration, poller] in
+                try await Connection.connect(configuration, poller: poller)
+            }
         self.opening = opening
         defer { if self.opening == opening { self.opening = nil } }
         let opened = try await opening.value

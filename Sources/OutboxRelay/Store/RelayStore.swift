@@ -27,7 +27,7 @@ struct RelayStore: Sendable {
 
     init(
         database: DatabaseConfiguration, relay: RelayIdentity, scope: ClaimScope, channels: [String],
-        configuration: RelayConfiguration, logger: Logger
+        configuration: RelayConfiguration, poller: Poller, logger: Logger
     ) {
         self.relay = relay
         self.scope = scope
@@ -41,9 +41,9 @@ struct RelayStore: Sendable {
         // A standby takes no claims: with several hosts, find the primary; with one, fail clearly.
         let database = database.writable(applicationName: "outbox relay \(relay.name)")
         let timeout = max(.seconds(2), min(.seconds(15), configuration.lease / 2))
-        work = Line(database, timeout: timeout)
-        upkeep = Line(database, timeout: timeout)
-        leases = Line(database, timeout: timeout)
+        work = Line(database, timeout: timeout, poller: poller)
+        upkeep = Line(database, timeout: timeout, poller: poller)
+        leases = Line(database, timeout: timeout, poller: poller)
     }
 
     func close() async {
