@@ -71,13 +71,17 @@ package final class CurlDriver: Sendable {
 
     /// Sends one request and calls `completion` with its answer, as ``CurlJob/completion`` says; returns the number by
     /// which it can be cancelled.
+    ///
+    /// - Parameter mayBeSent: Asked right before the request goes out; if not, it fails with `CancellationError`.
     package func begin(
-        _ request: CurlRequest, completion: @escaping @Sendable (Result<CurlResponse, any Error>) -> Void
+        _ request: CurlRequest, while mayBeSent: @escaping @Sendable () -> Bool,
+        completion: @escaping @Sendable (Result<CurlResponse, any Error>) -> Void
     ) -> UInt64 {
         let id = lastID.add(1, ordering: .relaxed).newValue
         do {
             try startThread()
-            queue.submit(CurlJob(id: id, request: request, completion: completion), heedsCancellation: false)
+            queue.submit(
+                CurlJob(id: id, request: request, while: mayBeSent, completion: completion), heedsCancellation: false)
         } catch {
             completion(.failure(error))
         }

@@ -8,6 +8,8 @@ import Synchronization
 package final class CurlJob: Sendable {
     let id: UInt64
     let request: CurlRequest
+    /// Asked right before the request goes out over a connection that stands.
+    let mayBeSent: @Sendable () -> Bool
     /// Called once, on the driver's thread or on that of whoever submits; it must not wait for anything.
     package let completion: @Sendable (Result<CurlResponse, any Error>) -> Void
 
@@ -15,14 +17,16 @@ package final class CurlJob: Sendable {
     var overFreshConnection: CurlJob {
         var request = request
         request.needsFreshConnection = true
-        return CurlJob(id: id, request: request, completion: completion)
+        return CurlJob(id: id, request: request, while: mayBeSent, completion: completion)
     }
 
     package init(
-        id: UInt64, request: CurlRequest, completion: @escaping @Sendable (Result<CurlResponse, any Error>) -> Void
+        id: UInt64, request: CurlRequest, while mayBeSent: @escaping @Sendable () -> Bool = { true },
+        completion: @escaping @Sendable (Result<CurlResponse, any Error>) -> Void
     ) {
         self.id = id
         self.request = request
+        self.mayBeSent = mayBeSent
         self.completion = completion
     }
 }

@@ -40,6 +40,10 @@ final class CurlTransfer {
             requests += 1
             return false
         }
+        guard job.mayBeSent() else {
+            isRevoked = true
+            return false
+        }
         // of HTTP/2, whose server may speak at any time, libcurl tells the answers apart
         let isKept = handle.number(CURLINFO_NUM_CONNECTS) == 0
         if isKept, job.request.target.version == .http1 {
@@ -56,6 +60,9 @@ final class CurlTransfer {
 
     /// Whether the connection is among those that were kept, with its socket.
     private(set) var isKnownConnection = false
+
+    /// Nothing was sent, since it was too late for it.
+    private var isRevoked = false
 
     /// Nothing was sent, since the kept connection was not clean.
     private(set) var needsAnotherConnection = false
@@ -78,6 +85,7 @@ final class CurlTransfer {
     // MARK: The end
 
     func result(_ code: CURLcode) -> Result<CurlResponse, any Error> {
+        if isRevoked { return .failure(CancellationError()) }
         guard code == CURLE_OK || code == CURLE_WRITE_ERROR && isCutOff else { return .failure(failure(code)) }
         let status = handle.number(CURLINFO_RESPONSE_CODE)
         let isSuccess = (200...299).contains(status)

@@ -113,10 +113,13 @@ extension HTTPDelivery.Parts {
 }
 
 extension HTTPDelivery: DirectRunner {
-    package func begin(_ task: ClaimedTask, finished: @escaping @Sendable (Outcome) -> Void) -> UInt64 {
+    package func begin(
+        _ task: ClaimedTask, while isHeld: @escaping @Sendable () -> Bool,
+        finished: @escaping @Sendable (Outcome) -> Void
+    ) -> UInt64 {
         do {
             let request = try parts.endpoint.request(for: task)
-            return driver.begin(request) { [parts] in finished(parts.outcome(of: task, $0)) }
+            return driver.begin(request, while: isHeld) { [parts] in finished(parts.outcome(of: task, $0)) }
         } catch {
             finished(TransportFailure.invalidRequest.outcome(message: error.message))
             return 0

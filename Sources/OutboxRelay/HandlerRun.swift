@@ -38,14 +38,20 @@ final class HandlerRun: Sendable {
         var running: Running?
         var cancellation: Cancellation?
         var hasCompleted = false
+        var leaseEnds: ContinuousClock.Instant
     }
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
-    init(_ task: ClaimedTask, hold: Hold, handler: Handler, in surroundings: RunSurroundings) {
+    /// - Parameter leaseEnds: When another attempt may begin, unless the lease is renewed.
+    init(
+        _ task: ClaimedTask, hold: Hold, handler: Handler, leaseEnds: ContinuousClock.Instant,
+        in surroundings: RunSurroundings
+    ) {
         self.task = task
         self.hold = hold
         self.handler = handler
         self.surroundings = surroundings
+        state = Mutex(State(leaseEnds: leaseEnds))
     }
 
     func start() {
@@ -55,11 +61,12 @@ final class HandlerRun: Sendable {
         case .task(let run):
             running = .task(
                 Task {
-                    let outcome = await run(task, TaskContext(run: self, deadline: deadline))
+                    // the process may have stood still, or Swift's threads were all taken
+                    let outcome = isHeld ? await run(task, TaskContext(run: self, deadline: deadline)) : .released
                     surroundings.mailbox.postUnhurried(.finished(seq: hold.seq, outcome))
                 })
         case .direct(let runner):
-            let number = runner.begin(task) { [surroundings, seq = hold.seq] outcome in
+            let number = runner.begin(task, while: { self.isHeld }) { [surroundings, seq = hold.seq] outcome in
                 surroundings.mailbox.postUnhurried(.finished(seq: seq, outcome))
             }
             running = .direct(runner, number)
@@ -78,6 +85,11 @@ final class HandlerRun: Sendable {
         case nil: break
         }
     }
+
+    /// Whether nobody else can have the task by now.
+    private var isHeld: Bool { state.withLock { $0.cancellation == nil && .now < $0.leaseEnds } }
+
+    func noteRenewal(until leaseEnds: ContinuousClock.Instant) { state.withLock { $0.leaseEnds = leaseEnds } }
 
     // What the relay and the handler tell each other while the attempt runs.
     var cancellation: Cancellation? { state.withLock { $0.cancellation } }

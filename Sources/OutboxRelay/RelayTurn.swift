@@ -59,6 +59,7 @@ struct RelayTurn {
             }
         }
         for command in engine.handle(events, at: now) { perform(command, in: &group) }
+        noteRenewals(events)
         setAlarm(haveSomeFinished: haveSomeFinished)
     }
 
@@ -114,11 +115,21 @@ struct RelayTurn {
     }
 
     private mutating func take(_ tasks: [ClaimedTask], _ answer: Answer) {
+        guard let leaseEnds = engine.leaseEndOfClaim.map({ began + $0 }) else { return }
         for (task, claim) in zip(tasks, answer.claimed) {
             guard let handler = loop.handlers.handler(kind: claim.kind, endpoint: claim.endpoint) else { continue }
             // after a failover a seq may be issued again while the first that had it still runs: that one stays
             guard runs[claim.hold.seq] == nil else { continue }
-            runs[claim.hold.seq] = HandlerRun(task, hold: claim.hold, handler: handler, in: surroundings)
+            runs[claim.hold.seq] = HandlerRun(
+                task, hold: claim.hold, handler: handler, leaseEnds: leaseEnds, in: surroundings)
+        }
+    }
+
+    private func noteRenewals(_ events: [Event]) {
+        for case .renewed(let seqs) in events {
+            for seq in seqs {
+                if let ends = engine.leaseEnd(of: seq) { runs[seq]?.noteRenewal(until: began + ends) }
+            }
         }
     }
 

@@ -230,6 +230,17 @@ import Testing
         #expect(exchange(in: commands)?.failed.map(\.charged) == [false, false])
     }
 
+    /// The relay stood still between the decision to start it and its start.
+    @Test func whatDidNotBeginBecauseItsLeaseHadEndedIsGivenBackUncharged() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        let commands = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane]))), at: .seconds(1))
+        #expect(started(in: commands) == [1])
+        let sent = exchange(in: engine.handle(.finished(seq: 1, .released), at: .seconds(40)))
+        #expect(sent?.failed.map(\.target) == [.ready])
+        #expect(sent?.failed.map(\.charged) == [false])
+    }
+
     /// A relay that stood still gives a handler up before it had a chance to return: what it returns counts, as long as
     /// nothing else has been sent.
     @Test func aResultThatComesBeforeItsReplacementIsSentCounts() throws {

@@ -198,6 +198,23 @@ import Glibc
         }
     }
 
+    /// As where the process stood still between the claim and the connection: another attempt may be done by now.
+    @Test func whatMayNotBeSentAnyMoreWhenTheConnectionStandsIsReleasedUnsent() async throws {
+        let server = try ScriptedServer(always: .send(answer(200)))
+        try await withDelivery(to: server) { delivery, _ in
+            func deliver(while isHeld: @escaping @Sendable () -> Bool) async -> Outcome {
+                await withCheckedContinuation { continuation in
+                    _ = delivery.begin(testTask(), while: isHeld) { continuation.resume(returning: $0) }
+                }
+            }
+            #expect(await deliver { false } == .released)
+            #expect(server.requests.isEmpty)
+            #expect(await deliver { true } == .succeeded)
+            #expect(await deliver { false } == .released, "over a kept connection neither")
+            #expect(server.requests.count == 1)
+        }
+    }
+
     @Test func shuttingDownReleasesWhatRuns() async throws {
         let server = try ScriptedServer(always: .hold)
         try await withDelivery(to: server) { delivery, driver in

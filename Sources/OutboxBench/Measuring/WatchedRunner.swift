@@ -10,8 +10,11 @@ struct WatchedRunner: DirectRunner {
     /// Called before the relay learns of it.
     let ended: @Sendable (ClaimedTask, Outcome) -> Void
 
-    func begin(_ task: ClaimedTask, finished: @escaping @Sendable (Outcome) -> Void) -> UInt64 {
-        runner.begin(task) { [ended] outcome in
+    func begin(
+        _ task: ClaimedTask, while isHeld: @escaping @Sendable () -> Bool,
+        finished: @escaping @Sendable (Outcome) -> Void
+    ) -> UInt64 {
+        runner.begin(task, while: isHeld) { [ended] outcome in
             ended(task, outcome)
             finished(outcome)
         }

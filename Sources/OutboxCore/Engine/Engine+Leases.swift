@@ -47,7 +47,15 @@ extension Engine {
     }
 
     /// Until when this relay may be sure of a lease: some time before its end, for the cancellation to arrive.
-    func leaseEnd(of task: Running) -> Duration { task.leasedAt + settings.lease - settings.leaseMargin }
+    func leaseEnd(of task: Running) -> Duration { leaseEnd(leasedAt: task.leasedAt) }
+
+    /// The same of a task that runs, for the shell.
+    package func leaseEnd(of seq: Int64) -> Duration? { running[seq].map(leaseEnd(of:)) }
+
+    /// The same of what the exchange that is under way claims.
+    package var leaseEndOfClaim: Duration? { exchange.map { leaseEnd(leasedAt: $0.at) } }
+
+    private func leaseEnd(leasedAt: Duration) -> Duration { leasedAt + settings.lease - settings.leaseMargin }
 
     mutating func noteRenewal(_ renewed: Set<Int64>, at now: Duration, _ commands: inout [Command]) {
         guard let asked = renewing else { return }

@@ -71,6 +71,8 @@ extension Engine {
             switch task.cancelled?.reason {
             case .leaseLost: commands.append(.forget(seq: seq))  // another attempt has it, or will have it
             case .stopping: giveBack(task, at: now)
+            // it did not begin, since its lease had ended when it could
+            case nil where leaseEnd(of: task) <= now: giveBack(task, at: now)
             case .timedOut, nil: fail(task, timeout(of: task), after: nil, charged: true, at: now)
             }
         }

@@ -12,7 +12,13 @@ package protocol DirectRunner: Sendable {
     /// Begins an attempt and returns at once, with the number by which it can be cancelled.
     ///
     /// `finished` is called once, on any thread, and also before this returns if there is nothing to wait for.
-    func begin(_ task: ClaimedTask, finished: @escaping @Sendable (Outcome) -> Void) -> UInt64
+    ///
+    /// - Parameter isHeld: Whether the attempt still has its task, asked at the last moment before its effect: the process
+    ///   may have stood still, and another attempt may be done by now. If not, it finishes as ``Outcome/released``.
+    func begin(
+        _ task: ClaimedTask, while isHeld: @escaping @Sendable () -> Bool,
+        finished: @escaping @Sendable (Outcome) -> Void
+    ) -> UInt64
 
     /// Gives an attempt up: it finishes as ``Outcome/released`` unless it has finished already.
     func cancel(_ number: UInt64)

@@ -79,7 +79,7 @@ private final class DirectRun: Sendable {
     func run(_ task: ClaimedTask, by runner: any DirectRunner) async -> Outcome {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let number = runner.begin(task) { continuation.resume(returning: $0) }
+                let number = runner.begin(task, while: { true }) { continuation.resume(returning: $0) }
                 let isCancelled = state.withLock { state in
                     state.number = number
                     return state.isCancelled
