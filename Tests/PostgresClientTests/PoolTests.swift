@@ -125,7 +125,10 @@ struct PoolTests {
 
     @Test("A thousand calls over a few connections")
     func manyCalls() async throws {
-        try await withDatabase({ $0.maxConnections = 3 }) { database in
+        try await withDatabase({
+            $0.maxConnections = 3
+            $0.acquireTimeout = .seconds(60)
+        }) { database in
             let sum = try await withThrowingTaskGroup(of: Int.self) { group in
                 for number in 0..<1000 {
                     group.addTask { try await database.query("SELECT \(number)")[0].decode(Int.self, at: 0) }
