@@ -59,16 +59,10 @@ extension Engine {
             && settings.otherKinds?.acknowledgesEarly != true
     }
 
-    /// Starts a task that was claimed, or lets it wait behind those that wait if every place is taken. One that is to run
-    /// alone has its own place: what still takes one then are handlers that were given up.
-    mutating func startOrWait(_ seq: Int64, at now: Duration, _ commands: inout [Command]) {
-        guard let task = running[seq] else { return }
-        // the task is among what runs already
-        let hasPlace = ahead.waiting.isEmpty && running.count <= settings.capacity
-        if hasPlace || task.claimed.hold.lane.runsAlone { return start(seq, at: now, &commands) }
-        running[seq]?.isWaiting = true
-        payAttention(at: task.leasedAt + settings.renewalAge)
-        ahead.waiting.append(seq)
+    /// Whether a task that was claimed starts at once, or waits behind those that wait if every place is taken. One that is
+    /// to run alone has its own place: what still takes one then are handlers that were given up.
+    func hasPlace(for task: Claimed) -> Bool {
+        ahead.waiting.isEmpty && running.count < settings.capacity || task.hold.lane.runsAlone
     }
 
     /// Starts what waits, as far as places are free.
@@ -99,10 +93,12 @@ extension Engine {
             return move(task.claimed, to: .dead(.expired), because: .expired, kind: task.kind)
         }
         let timeoutAt = now + kinds.policy(task.kind).timeout
-        running[seq]?.isWaiting = false
-        running[seq]?.startedAt = now
-        running[seq]?.timeoutAt = timeoutAt
-        payAttention(at: min(timeoutAt, task.leasedAt + settings.renewalAge))
+        var started = task
+        started.isWaiting = false
+        started.startedAt = now
+        started.timeoutAt = timeoutAt
+        running[seq] = started
+        payAttention(at: min(timeoutAt, task.leasedAt + renewalAge))
         commands.append(.start(seq: seq))
     }
 

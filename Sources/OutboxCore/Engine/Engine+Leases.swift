@@ -11,12 +11,12 @@ extension Engine {
     /// Looks at all that runs: cancels what is out of time, renews leases that are a third used up.
     mutating func attend(at now: Duration, _ commands: inout [Command]) {
         nextAttention = nil
-        giveBackWaiting(claimedBefore: now - settings.renewalAge)
+        giveBackWaiting(claimedBefore: now - renewalAge)
         var renewals: [Hold] = []
         for seq in running.keys.sorted() {
             guard let task = running[seq], !task.isAbandoned else { continue }
             if task.isWaiting {
-                payAttention(at: task.leasedAt + settings.renewalAge)
+                payAttention(at: task.leasedAt + renewalAge)
                 continue
             }
             if let (_, graceUntil) = task.cancelled {
@@ -34,7 +34,7 @@ extension Engine {
             }
             // what is cancelled holds its lease until its grace ends, unless it is the lease that is lost
             guard running[seq]?.cancelled?.reason != .leaseLost, leaseEnd(of: task) > now else { continue }
-            let renewAt = task.leasedAt + settings.renewalAge
+            let renewAt = task.leasedAt + renewalAge
             if renewAt > now {
                 payAttention(at: renewAt)
             } else if renewing == nil {
@@ -55,7 +55,7 @@ extension Engine {
     /// The same of what the exchange that is under way claims.
     package var leaseEndOfClaim: Duration? { exchange.map { leaseEnd(leasedAt: $0.at) } }
 
-    private func leaseEnd(leasedAt: Duration) -> Duration { leasedAt + settings.lease - settings.leaseMargin }
+    private func leaseEnd(leasedAt: Duration) -> Duration { leasedAt + settings.lease - leaseMargin }
 
     mutating func noteRenewal(_ renewed: Set<Int64>, at now: Duration, _ commands: inout [Command]) {
         guard let asked = renewing else { return }
@@ -65,7 +65,7 @@ extension Engine {
             guard let task = running[seq], !task.isAbandoned else { continue }
             if renewed.contains(seq) {
                 running[seq]?.leasedAt = askedAt
-                payAttention(at: askedAt + settings.renewalAge)
+                payAttention(at: askedAt + renewalAge)
             } else if task.cancelled == nil {
                 // A handler that completed its task in its own transaction has no lease any more and is about to
                 // return: cancelling it is harmless then.

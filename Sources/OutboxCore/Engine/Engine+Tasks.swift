@@ -19,7 +19,7 @@ extension Engine {
         // its seq was issued again while the first that had it still runs: given back, it gets another one
         let isTaken = running[task.hold.seq] != nil
         // the answer was slow, or the relay stood still before it could read it: another attempt may run by now
-        let isTooLate = leasedAt + settings.lease - settings.leaseMargin <= now
+        let isTooLate = leasedAt + settings.lease - leaseMargin <= now
         guard stopAt == nil, !isTaken, !isTooLate else { return move(task, to: .ready, kind: kind) }
         if let expiresIn = task.expiresIn, expiresIn <= .zero {
             return move(task, to: .dead(.expired), because: .expired, kind: kind)
@@ -37,10 +37,18 @@ extension Engine {
             )
             return move(task, to: .dead(.exhausted), because: failure, kind: kind)
         }
+        let isWaiting = !hasPlace(for: task)
         running[task.hold.seq] = Running(
-            claimed: task, kind: kind, claimedAt: now, startedAt: now, leasedAt: leasedAt, timeoutAt: now
+            claimed: task, kind: kind, claimedAt: now, startedAt: now, leasedAt: leasedAt,
+            timeoutAt: now + policy.timeout, isWaiting: isWaiting
         )
-        startOrWait(task.hold.seq, at: now, &commands)
+        if isWaiting {
+            ahead.waiting.append(task.hold.seq)
+            payAttention(at: leasedAt + renewalAge)
+        } else {
+            payAttention(at: min(now + policy.timeout, leasedAt + renewalAge))
+            commands.append(.start(seq: task.hold.seq))
+        }
     }
 
     mutating func noteOutcome(_ outcome: Outcome, of seq: Int64, at now: Duration, _ commands: inout [Command]) {

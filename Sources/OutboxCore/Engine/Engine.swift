@@ -18,6 +18,10 @@
 /// settles and claims in large batches and an idle one at once, without a timer.
 package struct Engine: Sendable {
     package let settings: Settings
+    /// How long before the lease's end a handler is cancelled: time for the cancellation to arrive.
+    let leaseMargin: Duration
+    /// How old a lease is when it is renewed.
+    let renewalAge: Duration
     var random: SeededGenerator
     var kinds: KindRegister
 
@@ -71,6 +75,8 @@ package struct Engine: Sendable {
 
     package init(settings: Settings, seed: UInt64) {
         self.settings = settings
+        leaseMargin = settings.lease / 6
+        renewalAge = settings.lease / 3
         random = SeededGenerator(seed: seed)
         kinds = KindRegister(settings: settings)
         claimsAhead = Self.mayClaimAhead(settings)

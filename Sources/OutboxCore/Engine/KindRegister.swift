@@ -9,6 +9,8 @@ struct KindRegister: Sendable {
         let endpoint: String?
     }
     private var numbers: [Key: Int] = [:]
+    /// The last that was asked for: tasks come many of a kind, and comparing is quicker than hashing.
+    private var last: (key: Key, number: Int)?
     private(set) var names: [String] = []
     private var policies: [KindPolicy] = []
     private var tallies: [Tally] = []
@@ -37,7 +39,11 @@ struct KindRegister: Sendable {
     /// The task's number; `nil` if this relay cannot run it.
     mutating func number(of task: Claimed) -> Int? {
         let key = Key(kind: task.kind, endpoint: task.endpoint)
-        if let number = numbers[key] { return number }
+        if let last, last.key == key { return last.number }
+        if let number = numbers[key] {
+            last = (key, number)
+            return number
+        }
         guard let policy = task.endpoint.map({ endpoints[$0] }) ?? otherKinds else { return nil }
         if names.count < most { return add(key, policy) }
         let others = Key(kind: "(other)", endpoint: task.endpoint)

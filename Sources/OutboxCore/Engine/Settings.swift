@@ -46,11 +46,6 @@ extension Engine {
         package var endpoints: [String: KindPolicy] = [:]
 
         package init() {}
-
-        /// How long before the lease's end a handler is cancelled: time for the cancellation to arrive.
-        var leaseMargin: Duration { lease / 6 }
-        /// How old a lease is when it is renewed.
-        var renewalAge: Duration { lease / 3 }
     }
 }
 
