@@ -29,19 +29,19 @@ extension Bool: PostgresArrayElement {
 }
 
 extension Int16: PostgresArrayElement {
-    public static func arrayBind(of elements: [Int16]) -> Bind { .array(elements, PostgresType.int2Array) }
+    public static func arrayBind(of elements: [Int16]) -> Bind { .array(numbers: elements, PostgresType.int2Array) }
 }
 
 extension Int32: PostgresArrayElement {
-    public static func arrayBind(of elements: [Int32]) -> Bind { .array(elements, PostgresType.int4Array) }
+    public static func arrayBind(of elements: [Int32]) -> Bind { .array(numbers: elements, PostgresType.int4Array) }
 }
 
 extension Int64: PostgresArrayElement {
-    public static func arrayBind(of elements: [Int64]) -> Bind { .array(elements, PostgresType.int8Array) }
+    public static func arrayBind(of elements: [Int64]) -> Bind { .array(numbers: elements, PostgresType.int8Array) }
 }
 
 extension Int: PostgresArrayElement {
-    public static func arrayBind(of elements: [Int]) -> Bind { .array(elements, PostgresType.int8Array) }
+    public static func arrayBind(of elements: [Int]) -> Bind { .array(numbers: elements, PostgresType.int8Array) }
 }
 
 extension Double: PostgresArrayElement {
@@ -50,7 +50,7 @@ extension Double: PostgresArrayElement {
 
 extension String: PostgresArrayElement {
     /// `text[]`.
-    public static func arrayBind(of elements: [String]) -> Bind { .array(elements, PostgresType.textArray) }
+    public static func arrayBind(of elements: [String]) -> Bind { .array(texts: elements, PostgresType.textArray) }
 }
 
 extension Duration: PostgresArrayElement {
@@ -77,16 +77,8 @@ extension Bind {
     ///
     /// https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/arrayfuncs.c (`array_recv`)
     static func array(_ elements: [some PostgresEncodable], _ type: UInt32) -> Bind {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(20 + elements.count * 16)
+        var bytes = arrayHead(count: elements.count, type, elementBytes: 16)
         var hasNull = false
-        let elementType = arrayElementTypes[type] ?? PostgresType.text
-        bytes.append(bigEndian: Int32(elements.isEmpty ? 0 : 1))
-        bytes.append(bigEndian: Int32(0))
-        bytes.append(bigEndian: elementType)
-        if elements.isEmpty { return Bind(type: type, format: .binary, bytes: bytes) }
-        bytes.append(bigEndian: Int32(truncatingIfNeeded: elements.count))
-        bytes.append(bigEndian: Int32(1))
         for element in elements {
             let bind = element.bind
             if let problem = bind.problem { return .invalid(problem) }
@@ -100,6 +92,43 @@ extension Bind {
         }
         if hasNull { bytes[7] = 1 }
         return Bind(type: type, format: .binary, bytes: bytes)
+    }
+
+    /// The same of numbers, without an allocation for each.
+    static func array<Number: FixedWidthInteger>(numbers: [Number], _ type: UInt32) -> Bind {
+        let size = Number.bitWidth / 8
+        var bytes = arrayHead(count: numbers.count, type, elementBytes: size)
+        for number in numbers {
+            bytes.append(bigEndian: Int32(truncatingIfNeeded: size))
+            bytes.append(bigEndian: number)
+        }
+        return Bind(type: type, format: .binary, bytes: bytes)
+    }
+
+    /// The same of texts, without an allocation for each.
+    static func array(texts: [String], _ type: UInt32) -> Bind {
+        var bytes = arrayHead(count: texts.count, type, elementBytes: texts.first?.utf8.count ?? 0)
+        for text in texts {
+            var text = text
+            text.withUTF8 { utf8 in
+                bytes.append(bigEndian: Int32(truncatingIfNeeded: utf8.count))
+                bytes.append(contentsOf: utf8)
+            }
+            if text.utf8.contains(0) { return .invalid(containsNUL) }
+        }
+        return Bind(type: type, format: .binary, bytes: bytes)
+    }
+
+    private static func arrayHead(count: Int, _ type: UInt32, elementBytes: Int) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(20 + count * (4 + elementBytes))
+        bytes.append(bigEndian: Int32(count == 0 ? 0 : 1))
+        bytes.append(bigEndian: Int32(0))
+        bytes.append(bigEndian: arrayElementTypes[type] ?? PostgresType.text)
+        if count == 0 { return bytes }
+        bytes.append(bigEndian: Int32(truncatingIfNeeded: count))
+        bytes.append(bigEndian: Int32(1))
+        return bytes
     }
 }
 

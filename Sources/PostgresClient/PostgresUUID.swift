@@ -23,7 +23,9 @@ extension PostgresUUID: PostgresArrayElement {
         bytes.append(bigEndian: low)
         return Bind(type: Self.postgresType, format: .binary, bytes: bytes)
     }
-    public static func arrayBind(of elements: [PostgresUUID]) -> Bind { .array(elements, PostgresType.uuidArray) }
+    public static func arrayBind(of elements: [PostgresUUID]) -> Bind {
+        .array(numbers: elements.map { UInt128($0.high) << 64 | UInt128($0.low) }, PostgresType.uuidArray)
+    }
 }
 
 extension PostgresUUID: PostgresDecodable {
