@@ -58,8 +58,14 @@ struct RelayTurn {
             case .alertsDelivered: isDelivering = false
             }
         }
-        for command in engine.handle(events, at: now) { perform(command, in: &group) }
+        let commands = engine.handle(events, at: now)
         noteRenewals(events)
+        // first what the database has to do, and while it does that, the handlers are started
+        var starting = commands.compactMap { command in
+            if case .start(let seq) = command { start(seq) } else { nil }
+        }
+        for command in commands { perform(command, starting: &starting, in: &group) }
+        for run in starting { run.start() }
         setAlarm(haveSomeFinished: haveSomeFinished)
     }
 
@@ -77,13 +83,23 @@ struct RelayTurn {
         alarm.set(next.map { began + $0 })
     }
 
-    private mutating func perform(_ command: Command, in group: inout DiscardingTaskGroup) {
+    private func start(_ seq: Int64) -> HandlerRun? {
+        if let run = runs[seq] { return run }
+        loop.mailbox.post(.finished(seq: seq, .released))
+        return nil
+    }
+
+    private mutating func perform(
+        _ command: Command, starting: inout [HandlerRun], in group: inout DiscardingTaskGroup
+    ) {
         let (mailbox, store) = (loop.mailbox, loop.store)
         switch command {
         case .exchange(let exchange):
-            group.addTask { mailbox.post(.exchanged(await store.perform(exchange))) }
-        case .start(let seq):
-            if let run = runs[seq] { run.start() } else { mailbox.post(.finished(seq: seq, .released)) }
+            group.addTask { [runs = starting] in
+                mailbox.post(.exchanged(await store.perform(exchange) { for run in runs { run.start() } }))
+            }
+            starting = []
+        case .start: break
         case .cancel(let seq, let reason):
             runs[seq]?.cancel(reason)
         case .renew(let holds):

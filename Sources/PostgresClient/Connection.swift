@@ -65,13 +65,14 @@ package actor Connection {
     ///   - timeout: The time for waiting for one's turn and for the server's answer together.
     ///   - heedingCancellation: Off for what must be said after a cancellation, such as ROLLBACK.
     ///   - admission: Asked when it is the batch's turn, before anything is sent; throws to refuse it.
+    ///   - meanwhile: Called when the batch is on its way and the server has something to do.
     /// - Throws: The first error, with the position of its statement. ``PostgresError/Code/timedOut`` and
     ///   ``PostgresError/Code/cancelled`` mean that the statement was cancelled on the server; one that finished
     ///   all the same returns its result.
     @discardableResult
     package func run(
         _ batch: [Statement], timeout: Duration? = nil, heedingCancellation: Bool = true,
-        admission: (@Sendable () throws(PostgresError) -> Void)? = nil
+        admission: (@Sendable () throws(PostgresError) -> Void)? = nil, meanwhile: (@Sendable () -> Void)? = nil
     ) async throws(PostgresError) -> [QueryResult] {
         for (index, statement) in batch.enumerated() {
             do { try statement.validate() } catch {
@@ -90,7 +91,7 @@ package actor Connection {
         }
         guard handle.sendSync() else { throw abandonUnsent(handle) }
         let results = try await converse(
-            handle, Reply(), until: deadline, heedingCancellation: heedingCancellation
+            handle, Reply(), until: deadline, heedingCancellation: heedingCancellation, meanwhile: meanwhile
         )
         guard results.count == batch.count else {
             self.handle = nil
@@ -184,7 +185,8 @@ package actor Connection {
     ///     cancel request ◄─(1 second)─ draining ──(complete)──► results if it had finished, else timedOut, cancelled
     ///          └────────────────────────►  └──────(5 seconds)─► timedOut or cancelled, closed
     private func converse(
-        _ handle: Handle, _ expected: Reply, until deadline: ContinuousClock.Instant?, heedingCancellation: Bool
+        _ handle: Handle, _ expected: Reply, until deadline: ContinuousClock.Instant?, heedingCancellation: Bool,
+        meanwhile: (@Sendable () -> Void)? = nil
     ) async throws(PostgresError) -> [QueryResult] {
         isConversing = true
         defer { isConversing = false }
@@ -193,8 +195,11 @@ package actor Connection {
         var interruption: Interruption?
         var giveUp = ContinuousClock.now
         var isCancelRequestOver = true
+        var meanwhile = meanwhile
         while true {
             let flushed = handle.flush()
+            meanwhile?()
+            meanwhile = nil
             // What the server said before it hung up is in libpq's buffer even if nothing can be sent any more.
             reply.collect(from: handle)
             if reply.isComplete { break }

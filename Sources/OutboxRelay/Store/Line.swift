@@ -2,6 +2,7 @@
 // Copyright the Outbox project authors
 
 internal import PostgresClient
+internal import Synchronization
 
 /// A connection that is opened when it is needed, and anew after it was lost.
 actor Line {
@@ -19,10 +20,14 @@ actor Line {
     }
 
     /// Runs a batch in one round trip and one transaction.
-    func run(_ batch: [Statement]) async throws -> [QueryResult] {
+    ///
+    /// - Parameter meanwhile: Called when the batch is on its way, or before a connection is opened for it.
+    func run(_ batch: [Statement], meanwhile: Errand? = nil) async throws -> [QueryResult] {
+        if connection == nil { meanwhile?.run() }
         let connection = try await open()
         do {
-            return try await connection.run(batch, timeout: timeout, heedingCancellation: false)
+            return try await connection.run(
+                batch, timeout: timeout, heedingCancellation: false, meanwhile: meanwhile.map { $0.run })
         } catch {
             let isOnWrongServer = await connection.isOnWrongServer
             let isShareable = await connection.isShareable
@@ -56,5 +61,20 @@ actor Line {
         let opened = try await opening.value
         if connection == nil { connection = opened }
         return connection ?? opened
+    }
+}
+
+/// Something that is done once, by the first who comes to it.
+final class Errand: Sendable {
+    private let body: Mutex<(@Sendable () -> Void)?>
+
+    init(_ body: @escaping @Sendable () -> Void) { self.body = Mutex(body) }
+
+    func run() {
+        let body = body.withLock { body in
+            defer { body = nil }
+            return body
+        }
+        body?()
     }
 }

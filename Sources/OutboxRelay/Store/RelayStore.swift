@@ -61,12 +61,16 @@ struct RelayStore: Sendable {
         case failed(PostgresError, mayBeExecuted: Bool)
     }
 
-    func perform(_ exchange: Exchange) async -> Result {
+    /// - Parameter meanwhile: Done while the database works, or at once if it cannot.
+    func perform(_ exchange: Exchange, meanwhile: @escaping @Sendable () -> Void = {}) async -> Result {
+        let errand = Errand(meanwhile)
+        defer { errand.run() }
         var attempts = 0
         while true {
             do {
-                return try await send(exchange)
+                return try await send(exchange, meanwhile: errand)
             } catch let error as PostgresError {
+                errand.run()
                 attempts += 1
                 // a deadlock or serialization failure rolled back and says: again
                 if error.sqlState?.asksForRetry == true, attempts < 3 { continue }
@@ -80,14 +84,14 @@ struct RelayStore: Sendable {
         }
     }
 
-    private func send(_ exchange: Exchange) async throws -> Result {
+    private func send(_ exchange: Exchange, meanwhile: Errand) async throws -> Result {
         var batch: [Statement] = []
         if !exchange.succeeded.isEmpty { batch.append(settle(exchange.succeeded)) }
         if !exchange.failed.isEmpty { batch.append(fail(exchange.failed)) }
         let claim = exchange.round.map(claim(_:))
         if let claim { batch.append(claim) }
         let sentAt = ContinuousClock.now
-        var results = try await work.run(batch)[...]
+        var results = try await work.run(batch, meanwhile: meanwhile)[...]
         var answer = Answer()
         if !exchange.succeeded.isEmpty, let result = results.popFirst() { answer.settled += try result.seqs() }
         if !exchange.failed.isEmpty, let result = results.popFirst() { answer.settled += try result.seqs() }
