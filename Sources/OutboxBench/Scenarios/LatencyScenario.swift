@@ -18,15 +18,19 @@ package struct LatencyScenario: Scenario {
 
     package init() {}
 
-    private enum Waker { case polling, nudge, notification }
+    private enum Waker {
+        case polling, nudge, notification
+        /// Nobody drains: what the producers cost by themselves.
+        case nobody
+    }
 
     package func measure(in context: BenchContext) async throws -> [ScenarioResult] {
         var samples: [Waker: [Sample]] = [:]
         for run in 1...(context.sizes.runs ?? 3) {
-            for waker in [Waker.notification, .polling, .nudge] {
+            for waker in [Waker.notification, .polling, .nudge, .nobody] {
                 let sample = try await measure(waker, in: context)
                 samples[waker, default: []].append(sample)
-                context.note("run \(run), \(waker): p50 \(sample.milliseconds.median) ms")
+                context.note("run \(run), \(waker): p50 \(sample.milliseconds.median) ms, \(sample.corePercent ?? .nan) %")
             }
         }
         let floors = samples[.notification] ?? []
@@ -37,6 +41,8 @@ package struct LatencyScenario: Scenario {
             result.cost = Cost(medianOf: own.map(\.cost))
             result.floorCost = Cost(medianOf: floors.map(\.cost))
             result.figures = Self.figures(own, of: "") + Self.figures(floors, of: "floor's ")
+            let producers = (samples[.nobody] ?? []).compactMap(\.corePercent).median
+            result.figures.append(.init("the producer's own transactions in these", producers, "% of a core"))
             return result
         }
         let idle = IdleRelay(seconds: (context.sizes.seconds ?? 10) * 2)
@@ -64,6 +70,7 @@ package struct LatencyScenario: Scenario {
         let starts = Starts()
         return try await context.withLoad("database") { load in
             if waker == .notification { return try await measureFloor(load, starts, in: context) }
+            if waker == .nobody { return try await produce(.enqueue, load, nil, in: context) }
             let handler = Handler(kind: "bench.task") { task, _ in starts.note([Ledger.number(task.payload)]) }
             let socket = waker == .nudge ? OwnProcess.temporaryPath("outbox-bench.sock") : nil
             let relay = try context.relay([handler], nudgeSocket: socket)
@@ -102,7 +109,7 @@ package struct LatencyScenario: Scenario {
     }
 
     private func produce(
-        _ work: DatabaseJob.Work, _ load: LoadProcess, _ starts: Starts, nudging socket: String? = nil,
+        _ work: DatabaseJob.Work, _ load: LoadProcess, _ starts: Starts?, nudging socket: String? = nil,
         in context: BenchContext
     ) async throws -> Sample {
         let seconds = context.sizes.seconds ?? 10
@@ -116,7 +123,7 @@ package struct LatencyScenario: Scenario {
         let before = try await context.meter.read()
         let report = try await load.run(job, as: DatabaseReport.self)
         let after = try await context.meter.read()
-        let milliseconds = try await starts.delays(after: report)
+        let milliseconds = try await starts?.delays(after: report) ?? []
         var cost = after.cost(since: before, tasks: report.transactions)
         cost.claimBuffers = nil
         let core = after.postgresCPU.flatMap { now in before.postgresCPU.map { now - $0 } }.map {
