@@ -77,11 +77,11 @@ CREATE FUNCTION heartbeat_v1(
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
 BEGIN
-    INSERT INTO relays AS r (id, name, version, kinds, endpoints, channels)
+    -- a relay that stops right after its start may say goodbye before its first heartbeat arrives, or without one
+    INSERT INTO relays AS r (id, name, version, kinds, endpoints, channels, stopped_at)
     VALUES (heartbeat_v1.relay, heartbeat_v1.name, heartbeat_v1.version, heartbeat_v1.kinds, heartbeat_v1.endpoints,
-            heartbeat_v1.channels)
-    ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(),
-        stopped_at = CASE WHEN heartbeat_v1.stopping THEN clock_timestamp() END;
+            heartbeat_v1.channels, CASE WHEN heartbeat_v1.stopping THEN clock_timestamp() END)
+    ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), stopped_at = coalesce(r.stopped_at, excluded.stopped_at);
     IF heartbeat_v1.done <> '{}' THEN
         INSERT INTO statistics AS s (minute, kind, outcome, count)
         SELECT date_trunc('minute', clock_timestamp()), k.key, o.key, o.value::bigint

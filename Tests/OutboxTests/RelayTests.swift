@@ -206,4 +206,19 @@ import Testing
             #expect(Set(seen.values) == [1, 2, 3])
         }
     }
+
+    @Test func aRelayThatHasSaidGoodbyeHasStoppedWhateverArrivesLater() async throws {
+        try await withOutbox { database in
+            for orders in [[true], [true, false], [false, true]] {
+                let relay = PostgresUUID(TaskID.random())
+                for isStopping in orders {
+                    _ = try await database.query(
+                        "SELECT outbox.heartbeat_v1(\(relay), 'r', '1', NULL, '{}', '{log}', '{}', \(isStopping))")
+                }
+                let stopped = try await database.count(
+                    "SELECT count(*) FROM outbox.relays WHERE id = \(relay) AND stopped_at IS NOT NULL")
+                #expect(stopped == 1, "\(orders)")
+            }
+        }
+    }
 }
