@@ -172,6 +172,7 @@ DECLARE
     at timestamptz := coalesce(run_at, clock_timestamp() + delay);
 BEGIN
     PERFORM check_task(kind, payload, idempotency_key, '');
+    id := coalesce(id, gen_random_uuid());
     IF at > clock_timestamp() THEN
         INSERT INTO later (run_at, due_at, id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload)
         VALUES (at, at, id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload);
@@ -193,7 +194,7 @@ END $$;
 --   content_type      of the payload (default: application/json)
 --   endpoint          the HTTP endpoint (default: the relay's routes decide)
 --   max_attempts      charged attempts (default: the policy of the handler or endpoint)
---   id                a UUID made by the caller (default: a random one)
+--   id                a UUID made by the caller (default: a random one, of the DEFAULT: a statement less in here)
 --
 -- It stands in the way of every business transaction, so that it is made to cost little more than its INSERT: what is
 -- right with nearly every task is tested by one expression, since in plpgsql a statement costs more than ten tests and
@@ -217,15 +218,14 @@ CREATE FUNCTION enqueue(
     queue text DEFAULT 'default', priority int DEFAULT 5,
     delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
     idempotency_key text DEFAULT NULL, headers jsonb DEFAULT NULL, content_type text DEFAULT NULL,
-    endpoint text DEFAULT NULL, max_attempts int DEFAULT NULL, id uuid DEFAULT NULL
+    endpoint text DEFAULT NULL, max_attempts int DEFAULT NULL, id uuid DEFAULT gen_random_uuid()
 ) RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER AS $$
 <declaration>
 BEGIN
-    id := coalesce(id, pg_catalog.gen_random_uuid());
     -- a quarter of what a payload may have, since in UTF-8 it may have more bytes than here
     IF <schema>.is_kind(kind) AND pg_catalog.octet_length(<source>) OPERATOR(pg_catalog.<=) 262144
        AND <schema>.is_name(queue) AND priority OPERATOR(pg_catalog.>=) 0 AND priority OPERATOR(pg_catalog.<=) 9
-       AND (idempotency_key IS NULL OR <schema>.is_key(idempotency_key))
+       AND (idempotency_key IS NULL OR <schema>.is_key(idempotency_key)) AND id IS NOT NULL
        AND pg_catalog.num_nonnulls(delay, run_at, expires_at, headers, content_type, endpoint, max_attempts) OPERATOR(pg_catalog.=) 0 THEN
         INSERT INTO <schema>.ready (slot, id, lane, kind, idempotency_key, payload)
         VALUES (<schema>.slot_at(pg_catalog.clock_timestamp()), id,
