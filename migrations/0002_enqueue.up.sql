@@ -242,8 +242,16 @@ END $do$;
 
 -- Enqueues many tasks with the same options and returns their ids in the order given.
 -- kinds, idempotency_keys and ids have an element for each payload; kinds may have a single one for all.
+DO $do$
+DECLARE
+    of record;
+BEGIN
+    FOR of IN VALUES ('bytea', 't.payload', 'is_payload(t.payload)'),
+                     ('text', $$convert_to(t.payload, 'UTF8')$$,
+                      $$(octet_length(t.payload) <= 262144 OR is_payload(convert_to(t.payload, 'UTF8')))$$) LOOP
+        EXECUTE replace(replace(replace($create$
 CREATE FUNCTION enqueue_many(
-    kinds text[], payloads bytea[],
+    kinds text[], payloads <type>[],
     queue text DEFAULT 'default', priority int DEFAULT 5,
     delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
     idempotency_keys text[] DEFAULT NULL, headers jsonb DEFAULT NULL, content_type text DEFAULT NULL,
@@ -255,6 +263,9 @@ DECLARE
     at timestamptz := coalesce(run_at, clock_timestamp() + delay);
     many int := coalesce(cardinality(payloads), 0);
     slot smallint := slot_at(clock_timestamp());
+    one text := CASE cardinality(kinds) WHEN 1 THEN kinds[array_lower(kinds, 1)] END;   -- the kind of all
+    is_right boolean := is_kind(one);
+    written int;
 BEGIN
     IF payloads IS NULL THEN
         PERFORM refuse('payloads', 'is null', 'give an array; an empty one enqueues nothing');
@@ -269,46 +280,34 @@ BEGIN
     IF cardinality(idempotency_keys) <> many OR cardinality(ids) <> many THEN
         PERFORM refuse('idempotency_keys', 'and ids need an element for each payload', 'elements may be null');
     END IF;
-    -- all at once; one by one only where something is not right, to say which
-    IF NOT (SELECT bool_and(coalesce(is_kind(k), false)) FROM unnest(kinds) k)
-       OR NOT (SELECT bool_and(coalesce(is_payload(t.payload) AND (t.key IS NULL OR is_key(t.key)), false))
-               FROM unnest(payloads, idempotency_keys) AS t(payload, key)) THEN
-        PERFORM check_task(CASE cardinality(kinds) WHEN 1 THEN kinds[array_lower(kinds, 1)] ELSE t.kind END, t.payload, t.key,
-                           '[' || t.n || ']')
-        FROM unnest(kinds, payloads, idempotency_keys) WITH ORDINALITY AS t(kind, payload, key, n);
-    END IF;
-    IF cardinality(kinds) = 1 THEN
-        kinds := array_fill(kinds[array_lower(kinds, 1)], ARRAY[many]);
-    END IF;
-    -- unnest keeps the order, and a sort would copy every payload
+    -- In one pass, since each pass over the payloads copies them: what is not right is not written, and if there is any,
+    -- all is refused. unnest keeps the order, and a sort would be another copy.
     IF at > clock_timestamp() THEN
         RETURN QUERY
         INSERT INTO later (run_at, due_at, id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload)
-        SELECT at, at, coalesce(t.id, gen_random_uuid()), lane, t.kind, t.key, headers, content_type, endpoint, max_attempts, expires_at, t.payload
+        SELECT at, at, coalesce(t.id, gen_random_uuid()), lane, coalesce(one, t.kind), t.key, headers, content_type, endpoint, max_attempts, expires_at, <bytes>
         FROM unnest(ids, kinds, idempotency_keys, payloads) AS t(id, kind, key, payload)
+        WHERE (is_right OR is_kind(t.kind)) AND (t.key IS NULL OR is_key(t.key)) AND <is right>
         RETURNING later.id;
     ELSE
         RETURN QUERY
         INSERT INTO ready (slot, id, lane, kind, idempotency_key, headers, content_type, endpoint, max_attempts, expires_at, payload)
-        SELECT slot, coalesce(t.id, gen_random_uuid()), lane, t.kind, t.key, headers, content_type, endpoint, max_attempts, expires_at, t.payload
+        SELECT slot, coalesce(t.id, gen_random_uuid()), lane, coalesce(one, t.kind), t.key, headers, content_type, endpoint, max_attempts, expires_at, <bytes>
         FROM unnest(ids, kinds, idempotency_keys, payloads) AS t(id, kind, key, payload)
+        WHERE (is_right OR is_kind(t.kind)) AND (t.key IS NULL OR is_key(t.key)) AND <is right>
         RETURNING ready.id;
     END IF;
+    GET DIAGNOSTICS written = ROW_COUNT;
+    IF written < many THEN
+        -- one by one, to say which
+        PERFORM check_task(coalesce(one, t.kind), <bytes>, t.key, '[' || t.n || ']')
+        FROM unnest(kinds, payloads, idempotency_keys) WITH ORDINALITY AS t(kind, payload, key, n);
+        RAISE EXCEPTION 'outbox.enqueue: wrote % of % tasks', written, many;   -- a trigger of somebody's
+    END IF;
 END $$;
-
-CREATE FUNCTION enqueue_many(
-    kinds text[], payloads text[],
-    queue text DEFAULT 'default', priority int DEFAULT 5,
-    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
-    idempotency_keys text[] DEFAULT NULL, headers jsonb DEFAULT NULL, content_type text DEFAULT NULL,
-    endpoint text DEFAULT NULL, max_attempts int DEFAULT NULL, ids uuid[] DEFAULT NULL
-) RETURNS SETOF uuid LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-    SELECT enqueue_many(kinds,
-                        CASE WHEN payloads IS NOT NULL THEN
-                            ARRAY(SELECT convert_to(t.p, 'UTF8') FROM unnest(payloads) WITH ORDINALITY AS t(p, n) ORDER BY t.n) END,
-                        queue, priority, delay, run_at, expires_at, idempotency_keys, headers, content_type, endpoint,
-                        max_attempts, ids)
-$$;
+        $create$, '<type>', of.column1), '<bytes>', of.column2), '<is right>', of.column3);
+    END LOOP;
+END $do$;
 
 -- Cancels a task that no relay is running and says whether there was one. It reads the tables through: there is no
 -- index by id, since an index would cost every enqueue.

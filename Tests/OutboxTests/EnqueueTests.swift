@@ -132,6 +132,24 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        ("kind[1]", "ARRAY['a b'], ARRAY['1', '2']"), ("kind[2]", "ARRAY['a.b', null], ARRAY['1', '2']"),
+        ("payload[2]", "ARRAY['a.b'], ARRAY['1', null]"),
+        ("payload[1]", "ARRAY['a.b'], ARRAY[repeat('x', 1048577), '2']"),
+        ("payload[2]", "ARRAY['a.b'], ARRAY['', repeat('x', 1048577)::bytea]"),
+        ("idempotency_key[1]", "ARRAY['a.b'], ARRAY['1', '2'], idempotency_keys => ARRAY['', null], delay => '1 h'"),
+    ]) func theWrongOneOfManyIsNamedAndNoneIsWritten(argument: String, call: String) async throws {
+        try await withOutbox { database in
+            let error = await #expect(throws: PostgresError.self) {
+                _ = try await database.query(Statement("SELECT outbox.enqueue_many(\(call))", binds: []))
+            }
+            #expect(error?.sqlState == SQLState(rawValue: "22023"))
+            #expect(error?.message.contains("outbox.enqueue: \(argument) ") == true, "\(error?.message ?? "")")
+            let left = try await database.tasksLeft()
+            #expect(left == 0)
+        }
+    }
+
     @Test func refusalInSwiftLeavesTheTransactionAsItWas() async throws {
         try await withOutbox { database in
             try await database.transaction { transaction in
