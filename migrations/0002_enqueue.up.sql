@@ -199,7 +199,8 @@ END $$;
 -- It stands in the way of every business transaction, so that it is made to cost little more than its INSERT: what is
 -- right with nearly every task is tested by one expression, since in plpgsql a statement costs more than ten tests and
 -- a call more than ten statements. Only what is not so simple goes through the checks above. The text of the functions
--- is the same for each type of payload, and for none a wrapper of another, which would cost a third of an INSERT.
+-- is the same for each type of payload, and for none a wrapper of another, which would cost a third of an INSERT. An
+-- INSERT into the leaf itself would save what the choice of the leaf by statements costs, 1.5 µs.
 --
 -- It runs as the owner and does not set the search_path, which would cost a tenth of an INSERT: whoever calls it chooses
 -- where names are looked up. Hence everything in it is named with its schema, every operator and every type; BETWEEN,
@@ -222,18 +223,25 @@ CREATE FUNCTION enqueue(
 ) RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER AS $$
 <declaration>
 BEGIN
-    -- a quarter of what a payload may have, since in UTF-8 it may have more bytes than here
+    -- The most common task first: an expression is set up anew in each transaction, and each test has its price.
+    -- The size is a quarter of what a payload may have, since in UTF-8 it may have more bytes than here.
     IF <schema>.is_kind(kind) AND pg_catalog.octet_length(<source>) OPERATOR(pg_catalog.<=) 262144
+       AND queue OPERATOR(pg_catalog.=) 'default' AND priority OPERATOR(pg_catalog.=) 5 AND id IS NOT NULL
+       AND pg_catalog.num_nonnulls(idempotency_key, delay, run_at, expires_at, headers, content_type, endpoint, max_attempts) OPERATOR(pg_catalog.=) 0 THEN
+        NULL;
+    ELSIF <schema>.is_kind(kind) AND pg_catalog.octet_length(<source>) OPERATOR(pg_catalog.<=) 262144
        AND <schema>.is_name(queue) AND priority OPERATOR(pg_catalog.>=) 0 AND priority OPERATOR(pg_catalog.<=) 9
        AND (idempotency_key IS NULL OR <schema>.is_key(idempotency_key)) AND id IS NOT NULL
        AND pg_catalog.num_nonnulls(delay, run_at, expires_at, headers, content_type, endpoint, max_attempts) OPERATOR(pg_catalog.=) 0 THEN
-        INSERT INTO <schema>.ready (slot, id, lane, kind, idempotency_key, payload)
-        VALUES (<schema>.slot_at(pg_catalog.clock_timestamp()), id,
-                priority OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) queue, kind, idempotency_key, <bytes>);
-        RETURN id;
+        NULL;
+    ELSE
+        RETURN <schema>.enqueue_checked(kind, <bytes>, queue, priority, delay, run_at, expires_at, idempotency_key,
+                                        headers, content_type, endpoint, max_attempts, id);
     END IF;
-    RETURN <schema>.enqueue_checked(kind, <bytes>, queue, priority, delay, run_at, expires_at, idempotency_key,
-                                    headers, content_type, endpoint, max_attempts, id);
+    INSERT INTO <schema>.ready (slot, id, lane, kind, idempotency_key, payload)
+    VALUES (<schema>.slot_at(pg_catalog.clock_timestamp()), id,
+            priority OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) queue, kind, idempotency_key, <bytes>);
+    RETURN id;
 END $$;
         $create$, '<type>', of.column1), '<declaration>', of.column2), '<source>', of.column3), '<bytes>', of.column4),
             '<schema>', quote_ident(current_schema()));

@@ -218,13 +218,15 @@ import Testing
         let trap = """
             CREATE SCHEMA trap;
             CREATE TABLE trap.ready ();
-            CREATE FUNCTION trap.num_nonnulls(interval, timestamptz, timestamptz, jsonb, text, text, int) RETURNS text
-            LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
             DO $do$
             DECLARE
                 types text[] := '{text,int4,int8,float8,bytea,uuid,interval,timestamptz}';
                 f record;
             BEGIN
+                FOR f IN SELECT unnest('{"","text, "}'::text[]) AS key LOOP
+                    EXECUTE format($$CREATE FUNCTION trap.num_nonnulls(%s interval, timestamptz, timestamptz, jsonb, text, text, int)
+                                     RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trapped''; END'$$, f.key);
+                END LOOP;
                 FOR f IN SELECT l, r FROM unnest(types) l, unnest(types) r LOOP
                     EXECUTE format($$CREATE FUNCTION trap.operator(%s, %s) RETURNS bool LANGUAGE plpgsql AS
                                      'BEGIN RAISE EXCEPTION ''trapped''; END'$$, f.l, f.r);
