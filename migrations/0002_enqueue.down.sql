@@ -27,7 +27,7 @@ DECLARE
     f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p
-             WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = ANY ('{slot_at,is_name,is_kind,is_payload,is_key,refuse,check_options,check_task,enqueue,enqueue_many,cancel}') LOOP
+             WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = ANY ('{slot_at,is_name,is_kind,is_payload,is_key,refuse,check_options,check_task,enqueue,enqueue_checked,enqueue_many,cancel}') LOOP
         EXECUTE 'DROP FUNCTION ' || f;
     END LOOP;
 END $$;

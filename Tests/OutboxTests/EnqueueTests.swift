@@ -132,6 +132,24 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        ("kind[1]", "ARRAY['a b'], ARRAY['1', '2']"), ("kind[2]", "ARRAY['a.b', null], ARRAY['1', '2']"),
+        ("payload[2]", "ARRAY['a.b'], ARRAY['1', null]"),
+        ("payload[1]", "ARRAY['a.b'], ARRAY[repeat('x', 1048577), '2']"),
+        ("payload[2]", "ARRAY['a.b'], ARRAY['', repeat('x', 1048577)::bytea]"),
+        ("idempotency_key[1]", "ARRAY['a.b'], ARRAY['1', '2'], idempotency_keys => ARRAY['', null], delay => '1 h'"),
+    ]) func theWrongOneOfManyIsNamedAndNoneIsWritten(argument: String, call: String) async throws {
+        try await withOutbox { database in
+            let error = await #expect(throws: PostgresError.self) {
+                _ = try await database.query(Statement("SELECT outbox.enqueue_many(\(call))", binds: []))
+            }
+            #expect(error?.sqlState == SQLState(rawValue: "22023"))
+            #expect(error?.message.contains("outbox.enqueue: \(argument) ") == true, "\(error?.message ?? "")")
+            let left = try await database.tasksLeft()
+            #expect(left == 0)
+        }
+    }
+
     @Test func refusalInSwiftLeavesTheTransactionAsItWas() async throws {
         try await withOutbox { database in
             try await database.transaction { transaction in
@@ -192,6 +210,61 @@ import Testing
                 ])
             let texts = try await database.query("SELECT payload FROM outbox.tasks WHERE bytes = 2")
             #expect(try texts[0].decode(String?.self, at: 0) == nil, "the view shows null for bytes that are no text")
+        }
+    }
+
+    /// `enqueue` runs as the owner and with the search path of its caller, who may have set a trap for every name in it.
+    @Test func nothingIsLookedUpInTheSearchPathOfTheCaller() async throws {
+        let trap = """
+            CREATE SCHEMA trap;
+            CREATE TABLE trap.ready ();
+            DO $do$
+            DECLARE
+                types text[] := '{text,int4,int8,float8,bytea,uuid,interval,timestamptz}';
+                f record;
+            BEGIN
+                FOR f IN SELECT unnest('{"","text, "}'::text[]) AS key LOOP
+                    EXECUTE format($$CREATE FUNCTION trap.num_nonnulls(%s interval, timestamptz, timestamptz, jsonb, text, text, int)
+                                     RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trapped''; END'$$, f.key);
+                END LOOP;
+                FOR f IN SELECT l, r FROM unnest(types) l, unnest(types) r LOOP
+                    EXECUTE format($$CREATE FUNCTION trap.operator(%s, %s) RETURNS bool LANGUAGE plpgsql AS
+                                     'BEGIN RAISE EXCEPTION ''trapped''; END'$$, f.l, f.r);
+                END LOOP;
+                FOR f IN SELECT o, l, r FROM unnest('{~,!~,=,<>,<,>,<=,>=,||,+,-,*,/,%}'::text[]) o, unnest(types) l, unnest(types) r LOOP
+                    EXECUTE format('CREATE OPERATOR trap.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = trap.operator)', f.o, f.l, f.r);
+                END LOOP;
+                -- what the functions without a search path of their own call, the functions of Outbox among them
+                FOR f IN SELECT DISTINCT proname, oidvectortypes(proargtypes) AS arguments FROM pg_proc p
+                         WHERE NOT EXISTS (SELECT FROM unnest(proargtypes) a JOIN pg_type ON pg_type.oid = a WHERE typtype = 'p')
+                           AND EXISTS (SELECT FROM pg_proc WHERE pronamespace = 'outbox'::regnamespace AND proconfig IS NULL
+                                       AND prosrc ~ ('\\m' || p.proname || '\\M')) LOOP
+                    EXECUTE format($$CREATE OR REPLACE FUNCTION trap.%I(%s) RETURNS text LANGUAGE plpgsql AS
+                                     'BEGIN RAISE EXCEPTION ''trapped''; END'$$, f.proname, f.arguments);
+                END LOOP;
+                FOR f IN SELECT unnest(types || '{jsonb,int2,bool}'::text[]) AS name LOOP
+                    EXECUTE format('CREATE DOMAIN trap.%I AS pg_catalog.box', f.name);
+                END LOOP;
+            END $do$;
+            """
+        try await withOutbox { database in
+            try await database.withConnection { connection in
+                try await connection.runScript(trap, timeout: .seconds(30))
+                try await connection.runScript("SET search_path TO trap, pg_catalog", timeout: .seconds(5))
+                for caught in ["SELECT 1 <= 2", "SELECT length('a'::pg_catalog.text)", "SELECT ''::text"] {
+                    await #expect(throws: PostgresError.self) {
+                        try await connection.runScript(caught, timeout: .seconds(5))
+                    }
+                }
+                for options in ["", ", idempotency_key => 'k'", ", queue => 'q', id => NULL", ", delay => '1 h'"] {
+                    for payload in ["'{}'::pg_catalog.text", "'{}'::pg_catalog.jsonb", "'{}'::pg_catalog.bytea"] {
+                        try await connection.runScript(
+                            "SELECT outbox.enqueue('a.b', \(payload)\(options))", timeout: .seconds(5))
+                    }
+                }
+                try await connection.runScript("RESET search_path", timeout: .seconds(5))
+            }
+            #expect(try await database.tasksLeft() == 12)
         }
     }
 
