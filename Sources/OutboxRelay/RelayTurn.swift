@@ -142,7 +142,7 @@ struct RelayTurn {
         let metadata: Logger.Metadata = ["error": "\(error)", "failures": "\(failures)"]
         if error.sqlState == .tasksOfAnotherDatabase {
             loop.logger.error(
-                "the tasks belong to another database; nothing is run, and asking again", metadata: metadata)
+                "the tasks belong to another database: nothing is run; asking again", metadata: metadata)
         } else {
             loop.logger.warning("the database did not answer; trying again", metadata: metadata)
         }
