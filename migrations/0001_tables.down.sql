@@ -31,7 +31,8 @@ BEGIN
     END IF;
 END $$;
 
-DROP TABLE ready, later, attempts, dead, incidents, alerts, relays, statistics, steps, dedupe, endpoints, schema_version;
+DROP TABLE ready, later, attempts, dead, incidents, alerts, relays, statistics, steps, dedupe, endpoints, home, schema_version;
+DROP FUNCTION this_database();
 DROP SEQUENCE task_seq;
 
 -- the schema itself goes if nothing else is in it

@@ -47,6 +47,39 @@ END $$;
 INSERT INTO schema_version (version, name) VALUES (1, 'tables');
 
 
+-- ── Home ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+--
+-- home: the database that the tasks belong to, in one row. A dump that is restored elsewhere brings the row with it, and so
+-- there no relay runs what the original still has to do: see home_v1 and adopt.
+--
+--   cluster     the system identifier of the server's data: given by initdb, so that a dump that is restored to another
+--               server, and pg_upgrade, change it. A standby keeps it, hence a failover stops nobody; so does every copy of
+--               the files, which therefore cannot be told from the original. Null where the server does not tell it
+--   database    the database's oid: CREATE DATABASE … TEMPLATE and a dump change it, a new name does not
+--   name        for people; nothing is decided by it
+CREATE TABLE home (
+    singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    cluster    bigint,
+    database   oid NOT NULL,
+    name       text NOT NULL,
+    adopted_at timestamptz NOT NULL DEFAULT now(),
+    adopted_by text NOT NULL DEFAULT session_user
+);
+
+-- Where we are, in the terms of home. Postgres lets everybody read the identifier; not every service that is compatible
+-- with it has one, and an administrator may have revoked the right.
+CREATE FUNCTION this_database(OUT cluster bigint, OUT database oid, OUT name text)
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    SELECT d.oid, d.datname INTO database, name FROM pg_database d WHERE d.datname = current_database();
+    SELECT c.system_identifier INTO cluster FROM pg_control_system() c;
+EXCEPTION WHEN insufficient_privilege OR undefined_function OR feature_not_supported THEN
+    NULL;    -- then it is the oid alone that tells
+END $$;
+REVOKE ALL ON FUNCTION this_database() FROM PUBLIC;
+INSERT INTO home (cluster, database, name) SELECT t.cluster, t.database, t.name FROM this_database() t;
+
+
 -- ── Tasks ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 --
 -- ready: tasks that may run now or are running. Claimed in the order of seq within a lane, by an update that changes
@@ -156,7 +189,7 @@ CREATE INDEX attempts_task ON attempts (task, attempt);   -- serves `outbox dead
 CREATE TABLE dead (
     number           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id               uuid NOT NULL,
-    reason           text NOT NULL CHECK (reason IN ('rejected', 'exhausted', 'expired', 'crashed', 'interrupted')),
+    reason           text NOT NULL CHECK (reason IN ('rejected', 'exhausted', 'expired', 'crashed', 'interrupted', 'restored')),
     incident         bigint NOT NULL,
     dead_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     relay            uuid,

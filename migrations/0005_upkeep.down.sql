@@ -27,7 +27,7 @@ DECLARE
     f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p
-             WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = ANY ('{claim_alerts_v1,settle_alert_v1,heartbeat_v1,unhandled_v1,trim_v1}') LOOP
+             WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = ANY ('{origin,home_v1,claim_alerts_v1,settle_alert_v1,heartbeat_v1,unhandled_v1,trim_v1}') LOOP
         EXECUTE 'DROP FUNCTION ' || f;
     END LOOP;
 END $$;

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Copyright the Outbox project authors
 --
--- 0005 upkeep, up: what relays do besides: alerts, heartbeats, the search for tasks that nobody runs, the trim.
+-- 0005 upkeep, up: what relays do besides: see whether the tasks belong here, alerts, heartbeats, the search for tasks that
+--                  nobody runs, the trim.
 --   Locks    none on tables. A transaction-level advisory lock keeps two migrations apart.
 --   Time     below a second.
 --   Undo     0005_upkeep.down.sql
@@ -24,6 +25,38 @@ END $$;
 INSERT INTO schema_version (version, name) VALUES (5, 'upkeep');
 
 -- What 0003_claim says of all functions of relays holds for these too.
+
+-- Which database the tasks belong to, whether it is this one, and which one this is. Always one row: without a home, its
+-- columns are null.
+CREATE FUNCTION origin() RETURNS TABLE (
+    is_here boolean, cluster bigint, database oid, name text, adopted_at timestamptz, adopted_by text,
+    here_cluster bigint, here_database oid, here_name text
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    SELECT h.cluster IS NOT DISTINCT FROM t.cluster AND h.database IS NOT DISTINCT FROM t.database,
+           h.cluster, h.database, h.name, h.adopted_at, h.adopted_by, t.cluster, t.database, t.name
+    FROM this_database() t LEFT JOIN home h ON true
+$$;
+
+-- Raises SQLSTATE OB002 where the tasks belong to another database. A relay calls it before anything else on a new
+-- connection, after an error, and every few seconds, in the transaction of what comes next: then that does not happen
+-- either. It is apart from the claim, since it takes 50 microseconds, as much as a claim that finds nothing.
+CREATE FUNCTION home_v1() RETURNS void LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    o record;
+BEGIN
+    SELECT * INTO o FROM origin();
+    IF NOT o.is_here THEN
+        RAISE EXCEPTION USING ERRCODE = 'OB002',
+            MESSAGE = CASE WHEN o.database IS NULL THEN 'the outbox does not say which database its tasks belong to, so no relay runs them'
+                ELSE format('the tasks belong to the database %s (oid %s, cluster %s), and this is %s (oid %s, cluster %s), so no relay runs them here',
+                            o.name, o.database, coalesce(o.cluster::text, 'unknown'),
+                            o.here_name, o.here_database, coalesce(o.here_cluster::text, 'unknown')) END,
+            HINT = format('if this is a copy, such as a restored dump: outbox adopt --bury%1$s makes dead letters of the tasks that wait. '
+                          'If it takes the other''s place, as after an upgrade or a move: outbox adopt --deliver%1$s runs them from here. '
+                          'With psql: SELECT %2$I.adopt(''bury'') or SELECT %2$I.adopt(''deliver'')',
+                          CASE WHEN current_schema() <> 'outbox' THEN ' --schema ' || current_schema() ELSE '' END, current_schema());
+    END IF;
+END $$;
 
 -- Claims alerts that are due for the caller's channels and says what there is to tell.
 CREATE FUNCTION claim_alerts_v1(relay uuid, channels text[], lease interval, most int)

@@ -29,7 +29,7 @@ DECLARE
     f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p
-             WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = ANY ('{payload_text,resolve,replay,discard,backlog}') LOOP
+             WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = ANY ('{payload_text,resolve,replay,discard,bury,adopt,backlog}') LOOP
         EXECUTE 'DROP FUNCTION ' || f;
     END LOOP;
 END $$;

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Copyright the Outbox project authors
 --
--- 0006 operate, up: what people see and do: the view of tasks, replay, discard, status.
+-- 0006 operate, up: what people see and do: the view of tasks, replay, discard, adopt, status.
 --   Locks    none on tables. A transaction-level advisory lock keeps two migrations apart.
 --   Time     below a second.
 --   Undo     0006_operate.down.sql
@@ -108,6 +108,78 @@ BEGIN
             HINT = 'say why nobody will need this task; the next person reads it';
     END IF;
     RETURN QUERY SELECT d.number FROM resolve(numbers, 'discarded', who, note) d ORDER BY d.number;
+END $$;
+
+-- Makes dead letters of all tasks, reason 'restored', and returns how many. They are open, so that replay takes it back.
+-- Nobody is alerted: neither to them, nor any more to what the original has to tell. Private to adopt.
+CREATE FUNCTION bury(home_name text) RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    buried bigint;
+BEGIN
+    WITH gone AS (
+        DELETE FROM ready RETURNING id, relay, enqueued_at, attempt, charged, crashed, max_attempts, replays, due_at, expires_at,
+                                    regexp_replace(lane, ':!$', '') AS lane, kind, idempotency_key, endpoint, content_type, headers, payload
+    ), gone_later AS (
+        DELETE FROM later RETURNING id, NULL::uuid, enqueued_at, attempt, charged, crashed, max_attempts, replays, due_at, expires_at,
+                                    lane, kind, idempotency_key, endpoint, content_type, headers, payload
+    ), tasks AS MATERIALIZED (
+        SELECT t.*, encode(sha256(convert_to(concat_ws(E'\x1f', t.kind, coalesce(t.endpoint, ''), 'restored'), 'UTF8')), 'hex') AS group_key,
+               'the task waited in a copy of the database ' || coalesce(home_name, 'that it belongs to')
+               || ', and was buried when the copy was adopted' AS message
+        FROM (SELECT * FROM gone UNION ALL SELECT * FROM gone_later) t
+    ), causes AS (
+        -- in the order of the keys, as everyone locks them
+        INSERT INTO incidents AS n (group_key, kind, endpoint, fingerprint, error_type, error_message, sample, count, open)
+        SELECT group_key, min(kind), min(endpoint), 'restored', 'restored', min(message), min(id::text)::uuid, count(*), count(*)
+        FROM tasks GROUP BY group_key ORDER BY group_key
+        ON CONFLICT (group_key) WHERE resolved_at IS NULL
+        DO UPDATE SET count = n.count + excluded.count, open = n.open + excluded.open, last_at = clock_timestamp()
+        RETURNING n.number, n.group_key
+    )
+    INSERT INTO dead (id, reason, incident, relay, error_type, error_message, enqueued_at, attempt, charged, crashed, max_attempts,
+                      replays, due_at, expires_at, lane, kind, idempotency_key, endpoint, content_type, headers, payload)
+    SELECT t.id, 'restored', c.number, t.relay, 'restored', t.message, t.enqueued_at, t.attempt, t.charged, t.crashed, t.max_attempts,
+           t.replays, t.due_at, t.expires_at, t.lane, t.kind, t.idempotency_key, t.endpoint, t.content_type, t.headers, t.payload
+    FROM tasks t JOIN causes c USING (group_key) ORDER BY t.enqueued_at, t.id;
+    GET DIAGNOSTICS buried = ROW_COUNT;
+    UPDATE alerts a SET told = n.count, due_at = NULL FROM incidents n WHERE n.number = a.incident AND a.due_at IS NOT NULL;
+    RETURN buried;
+END $$;
+
+-- Says that the tasks belong to this database from now on, so that relays run them here, and what becomes of those that
+-- wait or run at this moment; returns how many these are:
+--
+--   deliver   they are run from here, as if nothing had happened: for the database that takes the other's place
+--   bury      they become dead letters, reason 'restored', with which replay and discard do what they always do: for a
+--             copy. Where the tasks belong to this database already, it refuses
+CREATE FUNCTION adopt(waiting text, who text DEFAULT session_user) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    o record;
+    concerned bigint;
+BEGIN
+    IF waiting IS NULL OR waiting NOT IN ('deliver', 'bury') THEN
+        RAISE EXCEPTION 'adopt says what becomes of the tasks that wait: deliver or bury, not %', coalesce(waiting, 'null')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'SELECT * FROM ' || quote_ident(current_schema()) || '.origin() says where they come from';
+    END IF;
+    LOCK TABLE home IN SHARE ROW EXCLUSIVE MODE;    -- one at a time
+    SELECT * INTO o FROM origin();
+    IF waiting = 'bury' THEN
+        IF o.is_here THEN
+            RAISE EXCEPTION 'the tasks belong to this database, so none is buried' USING ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = 'a copy of the server''s files cannot be told from the original: there, DELETE FROM '
+                       || quote_ident(current_schema()) || '.home first';
+        END IF;
+        concerned := bury(o.name);
+    ELSE
+        SELECT (SELECT count(*) FROM ready) + (SELECT count(*) FROM later) INTO concerned;
+    END IF;
+    IF NOT o.is_here THEN
+        INSERT INTO home (cluster, database, name, adopted_by) VALUES (o.here_cluster, o.here_database, o.here_name, coalesce(who, session_user))
+        ON CONFLICT (singleton) DO UPDATE
+        SET cluster = excluded.cluster, database = excluded.database, name = excluded.name, adopted_at = now(), adopted_by = excluded.adopted_by;
+    END IF;
+    RETURN concerned;
 END $$;
 
 -- The backlog of each lane, counted up to a bound so that the answer costs the same at any size.

@@ -3,7 +3,8 @@
 --
 -- Least privilege, optional: three roles that may do what their name says and nothing else.
 --
---   Purpose  outbox_producer enqueues and cancels; outbox_relay runs tasks; outbox_operator inspects, replays, discards.
+--   Purpose  outbox_producer enqueues and cancels; outbox_relay runs tasks; outbox_operator inspects, replays, discards,
+--            and says whether the tasks of a copy are run in it.
 --            Grant them to the roles that your services log in as. Nobody needs a privilege on a table to do his work.
 --   Run it   as the owner of the schema, after the migrations and again after each new one; creating roles needs CREATEROLE:
 --            psql -v ON_ERROR_STOP=1 -f roles.sql
@@ -31,7 +32,7 @@ BEGIN
                 EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO outbox_producer', f);
             WHEN f::text ~ '_v[0-9]+\(' THEN
                 EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO outbox_relay', f);
-            WHEN f::text ~ '(^|\.)(replay|discard|backlog|payload_text)\(' THEN
+            WHEN f::text ~ '(^|\.)(replay|discard|origin|adopt|backlog|payload_text)\(' THEN
                 EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO outbox_operator', f);
             ELSE NULL;    -- helpers run as the owner, inside the functions above
         END CASE;

@@ -32,8 +32,8 @@ struct OutboxCommand: AsyncParsableCommand {
             """,
         version: RelayIdentity.version,
         subcommands: [
-            Migrate.self, Run.self, EnqueueCommand.self, Status.self, Tasks.self, Dead.self, ConfigCommand.self,
-            Bench.self, BenchLoadCommand.self,
+            Migrate.self, Run.self, EnqueueCommand.self, Status.self, Tasks.self, Dead.self, Adopt.self,
+            ConfigCommand.self, Bench.self, BenchLoadCommand.self,
         ]
     )
 

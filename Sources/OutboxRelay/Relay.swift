@@ -62,7 +62,11 @@ public final class Relay: Sendable {
     /// Runs until ``stop()`` is called or the task is cancelled, which is the same, and returns when the running tasks
     /// are finished or given back and everything is settled.
     ///
+    /// If the database is replaced by a copy meanwhile, nothing is run in that, and what was running loses its leases; the
+    /// log says so, and the relay goes on when the copy is adopted or the database is back.
+    ///
     /// - Throws: ``RelayError/Code/unknownSchema`` if the database's outbox is not one that this relay knows;
+    ///   ``RelayError/Code/tasksOfAnotherDatabase`` if the tasks in it belong to another database;
     ///   ``NudgeError`` if there can be no socket at the configuration's `nudgeSocket`.
     public func run() async throws {
         let isFirst = hasRun.withLock { hasRun in

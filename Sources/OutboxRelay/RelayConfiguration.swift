@@ -21,7 +21,8 @@ public struct RelayConfiguration: Sendable {
     /// Where to make a Unix socket at which producers on this machine say that they have committed a task; see ``Nudge``.
     /// A path of its own for each relay. Default: none.
     public var nudgeSocket: String?
-    /// How often claims look behind their floors and expired leases are returned. Default: 5 seconds.
+    /// How often claims look behind their floors, expired leases are returned, and the relay sees whether the tasks belong
+    /// to the database that it is connected to. Default: 5 seconds.
     public var sweepInterval: Duration
     /// How long running tasks may take to finish after ``Relay/stop()`` before they are cancelled. Default: 25 seconds:
     /// with `cancellationGrace` and a second for the last settlements that is less than the 30 of Kubernetes.
@@ -90,7 +91,7 @@ public struct RelayConfiguration: Sendable {
 /// Why a relay does not run.
 public struct RelayError: Error, Sendable, CustomStringConvertible {
     public struct Code: Hashable, Sendable {
-        private enum Value { case configuration, handlers, schema, running }
+        private enum Value { case configuration, handlers, schema, home, running }
         private let value: Value
         /// A value of the configuration is out of its bounds.
         public static let invalidConfiguration = Code(value: .configuration)
@@ -98,6 +99,9 @@ public struct RelayError: Error, Sendable, CustomStringConvertible {
         public static let invalidHandlers = Code(value: .handlers)
         /// The database has no outbox, or one of a version that this relay does not know.
         public static let unknownSchema = Code(value: .schema)
+        /// The database is a copy of the one that the tasks belong to, or has taken its place, and nobody has said yet
+        /// what becomes of them: `outbox adopt`, or the SQL function `adopt`.
+        public static let tasksOfAnotherDatabase = Code(value: .home)
         /// A relay runs once.
         public static let alreadyRun = Code(value: .running)
     }

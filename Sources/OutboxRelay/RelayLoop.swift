@@ -32,7 +32,7 @@ struct RelayLoop: Sendable {
 
     func run() async throws {
         let socket = try nudgeSocket.map { path throws(NudgeError) in try NudgeSocket(path: path) }
-        guard try await awaitKnownSchema() else { return }
+        guard try await awaitKnownDatabase() else { return }
         logger.info("relay started", metadata: ["channels": "\(store.channels.joined(separator: ","))"])
         if store.channels == ["log"] {
             logger.warning("dead letters are told to the log alone: no other alert channel is configured")
@@ -53,13 +53,14 @@ struct RelayLoop: Sendable {
         logger.info("relay stopped", metadata: ["unsettled": "\(unsettled)"])
     }
 
-    /// Waits for the database if need be, and checks that its outbox is one that this relay knows; false: stopped
-    /// meanwhile.
-    private func awaitKnownSchema() async throws -> Bool {
+    /// Waits for the database if need be, and checks that its outbox is one that this relay knows and that the tasks in it
+    /// belong there; false: stopped meanwhile.
+    private func awaitKnownDatabase() async throws -> Bool {
         var pause = Duration.milliseconds(100)
         while true {
             do {
                 try SchemaVersion.check(try await store.schemaVersion(), schema: store.schema)
+                try await store.checkHome()
                 return true
             } catch let error as PostgresError where error.isTransient {
                 logger.warning("no database yet; trying again", metadata: ["error": "\(error)", "pause": "\(pause)"])

@@ -184,8 +184,13 @@ struct RelayTurn {
         failures += 1
         // the first one, and then ever fewer: 2, 4, 8 …
         guard failures & (failures - 1) == 0 else { return }
-        loop.logger.warning(
-            "the database did not answer; trying again", metadata: ["error": "\(error)", "failures": "\(failures)"])
+        let metadata: Logger.Metadata = ["error": "\(error)", "failures": "\(failures)"]
+        if error.sqlState == .tasksOfAnotherDatabase {
+            loop.logger.error(
+                "the tasks belong to another database: nothing is run; asking again", metadata: metadata)
+        } else {
+            loop.logger.warning("the database did not answer; trying again", metadata: metadata)
+        }
     }
 
     private mutating func noteDeadLetter(_ seq: Int64, _ reason: DeathReason, _ failure: Failure) {

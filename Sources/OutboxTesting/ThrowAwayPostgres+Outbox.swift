@@ -19,6 +19,16 @@ extension ThrowAwayPostgres {
             }
             await database.close()
         }
-        return try await makeDatabase(template: template)
+        let configuration = try await makeDatabase(template: template)
+        // the template's tasks, of which there are none, belong to the template
+        let copy = try await Connection.connect(configuration)
+        do {
+            try await copy.run(["SELECT outbox.adopt('deliver')"], timeout: .seconds(30))
+        } catch {
+            await copy.close()
+            throw error
+        }
+        await copy.close()
+        return configuration
     }
 }

@@ -11,7 +11,7 @@ import Testing
         ["run"], ["enqueue"],
         ["status"], ["tasks"], ["tasks", "list"], ["tasks", "show"], ["tasks", "cancel"], ["dead"],
         ["dead", "list"],
-        ["dead", "show"], ["dead", "replay"], ["dead", "discard"], ["config"], ["config", "check"],
+        ["dead", "show"], ["dead", "replay"], ["dead", "discard"], ["adopt"], ["config"], ["config", "check"],
         ["bench"],
     ]
 

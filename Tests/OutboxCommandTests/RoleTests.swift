@@ -47,7 +47,8 @@ import Testing
             for arguments in [
                 ["status"], ["dead", "list", "--all"], ["dead", "show", "1"], ["dead", "show", "1", "--raw"],
                 ["dead", "replay", "1"], ["dead", "discard", "2", "--reason", "test"], ["dead", "replay", "--all"],
-                ["tasks", "list"], ["tasks", "show", id], ["tasks", "cancel", id], ["migrate", "status"],
+                ["adopt"], ["adopt", "--deliver"], ["tasks", "list"], ["tasks", "show", id], ["tasks", "cancel", id],
+                ["migrate", "status"],
             ] {
                 let result = try await run(arguments, as: "outbox_operator", database)
                 #expect(result.status == 0, "\(arguments): \(result.errors)")

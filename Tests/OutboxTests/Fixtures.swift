@@ -61,6 +61,24 @@ extension Logger {
     static var quiet: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
 }
 
+/// A log that a test reads: each line's message, and the error in its metadata.
+struct RecordingLog: LogHandler {
+    let lines: Recorder<String>
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.info
+
+    init(lines: Recorder<String>) { self.lines = lines }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        lines.record("\(event.message) \(event.metadata?["error"].map { "\($0)" } ?? "")")
+    }
+}
+
 extension RetryPolicy {
     /// Retries at once, or nearly.
     static func quick(maxAttempts: Int = 20) -> RetryPolicy {

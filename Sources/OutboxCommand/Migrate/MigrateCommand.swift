@@ -38,11 +38,13 @@ struct Migrate: AsyncParsableCommand {
                 let migrator = Migrator(session)
                 let applied = try await migrator.up()
                 let version = migrator.latest
+                let origin = try TaskOrigin(await session.database.query(TaskOrigin.statement(session.schema))[0])
                 guard !output.json else {
                     return printJSON { json in
                         json.object { json in
                             json.member("schema", session.schema.name)
                             json.member("version", version)
+                            json.member("belongs_here", origin.isHere)
                             json.member("applied") {
                                 $0.array { json in for value in applied { json.value(value.fileName) } }
                             }
@@ -53,6 +55,7 @@ struct Migrate: AsyncParsableCommand {
                 say(
                     "schema \(session.schema) is at version \(version)"
                         + (applied.isEmpty ? ", nothing to do" : ""))
+                if let warning = origin.warning { say(printable(warning)) }
             }
         }
     }

@@ -161,5 +161,5 @@ struct FilterOptions: ParsableArguments {
 
 /// Why tasks died, as an option names it.
 enum Reason: String, CaseIterable, ExpressibleByArgument {
-    case rejected, exhausted, expired, crashed, interrupted
+    case rejected, exhausted, expired, crashed, interrupted, restored
 }

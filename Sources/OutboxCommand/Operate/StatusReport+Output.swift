@@ -9,6 +9,7 @@ extension StatusReport {
     /// The report for people.
     var text: String {
         var text = "schema \(schema) at version \(version), \(at.shown)\n"
+        if let warning = origin.warning { text += printable(warning) + "\n" }
         text += "\nbacklog\n" + backlogText
         text += "\nrelays alive\n" + relaysText
         text += "\nattempts in the last \(minutes) minutes\n" + attemptsText
@@ -73,6 +74,7 @@ extension StatusReport {
             json.member("schema", schema.name)
             json.member("version", version)
             json.member("at", at.rfc3339)
+            origin.write(to: &json)
             json.member("backlog") { json in
                 json.array { json in
                     for row in backlog {

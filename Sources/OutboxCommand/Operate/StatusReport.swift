@@ -51,6 +51,7 @@ struct StatusReport: Sendable {
     let relays: [RelayRecord]
     let attempts: [Attempts]
     let incidents: [Incident]
+    let origin: TaskOrigin
 
     var openDeadLetters: Int { incidents.reduce(0) { $0 + $1.open } }
 
@@ -77,6 +78,7 @@ struct StatusReport: Sendable {
                 SELECT number, kind, endpoint, error_type, error_message, opened_at, last_at, count, open
                 FROM \(schema).incidents WHERE resolved_at IS NULL ORDER BY open DESC, number
                 """, binds: []),
+            TaskOrigin.statement(session.schema),
         ])
         return StatusReport(
             schema: session.schema, version: try results[0][0].decode(at: 0), minutes: minutes,
@@ -101,6 +103,7 @@ struct StatusReport: Sendable {
                     number: row.decode(at: 0), kind: row.decode(at: 1), endpoint: row.decode(at: 2),
                     errorType: row.decode(at: 3), errorMessage: row.decode(at: 4), openedAt: row.decode(at: 5),
                     lastAt: row.decode(at: 6), count: row.decode(at: 7), open: row.decode(at: 8))
-            })
+            },
+            origin: try TaskOrigin(results[5][0]))
     }
 }

@@ -5,32 +5,53 @@ internal import PostgresClient
 internal import Synchronization
 
 /// A connection that is opened when it is needed, and anew after it was lost.
+///
+/// It may lead to another database than before: after a failover, behind a pooler, or because a dump was restored in its
+/// place. So a question goes ahead of what is to be run, in the same transaction: first on each connection, after
+/// each error, and when the last answer is older than `interval`. If it fails, nothing else takes effect.
 actor Line {
     private let configuration: DatabaseConfiguration
     private let timeout: Duration
     private let poller: Poller
+    private let question: Statement
+    private let interval: Duration
     private var connection: Connection?
     private var opening: Task<Connection, any Error>?
+    /// When the present connection gave the last answer that was none of its errors.
+    private var answeredAt: ContinuousClock.Instant?
 
     /// - Parameter poller: What its connections wait with, and what they are opened on.
-    init(_ configuration: DatabaseConfiguration, timeout: Duration, poller: Poller) {
+    init(
+        _ configuration: DatabaseConfiguration, timeout: Duration, poller: Poller, asking question: Statement,
+        every interval: Duration
+    ) {
         self.configuration = configuration
         self.timeout = timeout
         self.poller = poller
+        self.question = question
+        self.interval = interval
     }
 
     /// Runs a batch in one round trip and one transaction.
     ///
-    /// - Parameter meanwhile: Called when the batch is on its way, or before a connection is opened for it.
-    func run(_ batch: [Statement], meanwhile: Errand? = nil) async throws -> [QueryResult] {
+    /// - Parameters:
+    ///   - asking: false for what has to be known before the question can be asked.
+    ///   - meanwhile: Called when the batch is on its way, or before a connection is opened for it.
+    func run(_ batch: [Statement], asking: Bool = true, meanwhile: Errand? = nil) async throws -> [QueryResult] {
         if connection == nil { meanwhile?.run() }
         let connection = try await open()
+        let asks = asking && answeredAt.map { .now - $0 >= interval } ?? true
         do {
-            return try await connection.run(
-                batch, timeout: timeout, heedingCancellation: false, meanwhile: meanwhile.map { $0.run })
+            let results = try await connection.run(
+                asks ? [question] + batch : batch, timeout: timeout, heedingCancellation: false,
+                meanwhile: meanwhile.map { $0.run })
+            guard asks else { return results }
+            if self.connection === connection { answeredAt = .now }
+            return Array(results.dropFirst())
         } catch {
-            let isOnWrongServer = await connection.isOnWrongServer
+            let isOnWrongServer = await connection.isOnWrongServer || error.sqlState == .tasksOfAnotherDatabase
             let isShareable = await connection.isShareable
+            if self.connection === connection { answeredAt = nil }
             if isOnWrongServer || !isShareable {
                 if self.connection === connection { self.connection = nil }
                 await connection.close()
@@ -59,7 +80,7 @@ actor Line {
         self.opening = opening
         defer { if self.opening == opening { self.opening = nil } }
         let opened = try await opening.value
-        if connection == nil { connection = opened }
+        if connection == nil { (connection, answeredAt) = (opened, nil) }
         return connection ?? opened
     }
 }
@@ -77,4 +98,9 @@ final class Errand: Sendable {
         }
         body?()
     }
+}
+
+extension SQLState {
+    /// `home_v1` says that the tasks belong to another database than the one that is asked.
+    static let tasksOfAnotherDatabase = SQLState(rawValue: "OB002")
 }

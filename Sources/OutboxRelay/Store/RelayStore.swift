@@ -41,9 +41,11 @@ struct RelayStore: Sendable {
         // A standby takes no claims: with several hosts, find the primary; with one, fail clearly.
         let database = database.writable(applicationName: "outbox relay \(relay.name)")
         let timeout = max(.seconds(2), min(.seconds(15), configuration.lease / 2))
-        work = Line(database, timeout: timeout, poller: poller)
-        upkeep = Line(database, timeout: timeout, poller: poller)
-        leases = Line(database, timeout: timeout, poller: poller)
+        let home = Statement("SELECT \(schema.quoted).home_v1()", binds: [])
+        func line() -> Line {
+            Line(database, timeout: timeout, poller: poller, asking: home, every: configuration.sweepInterval)
+        }
+        (work, upkeep, leases) = (line(), line(), line())
     }
 
     func close() async {
@@ -201,10 +203,23 @@ struct RelayStore: Sendable {
     /// The latest migration that is applied; `nil` if the schema has no outbox.
     func schemaVersion() async throws -> Int? {
         do {
-            return try await callUpkeep("SELECT max(version) FROM \(schema.quoted).schema_version")[0]
+            // before its version is known nobody knows whether it can tell where it belongs
+            return try await upkeep.run(
+                [Statement("SELECT max(version) FROM \(schema.quoted).schema_version", binds: [])], asking: false)[0][0]
                 .decode(Int?.self, at: 0)
         } catch let error as PostgresError where error.sqlState == .undefinedTable {
             return nil
+        }
+    }
+
+    /// Sees whether the tasks belong to this database.
+    ///
+    /// - Throws: ``RelayError/Code/tasksOfAnotherDatabase``, with what was found and the commands to choose from.
+    func checkHome() async throws {
+        do {
+            _ = try await upkeep.run([])
+        } catch let error as PostgresError where error.sqlState == .tasksOfAnotherDatabase {
+            throw RelayError(.tasksOfAnotherDatabase, error.message, hint: error.hint ?? "see outbox adopt")
         }
     }
 
@@ -231,9 +246,10 @@ extension PostgresError {
     }
 
     /// Whether one settlement of a batch is at fault, and not the database as it is now: a function that is missing or
-    /// may not be called (class 42) is missing for all, and comes back.
+    /// may not be called (class 42) is missing for all, and comes back; in another database none is recorded.
     var isOfOneSettlement: Bool {
-        code == .server && (!isTransient && sqlState?.classCode != "42" || sqlState == .lockNotAvailable)
+        guard code == .server, sqlState != .tasksOfAnotherDatabase else { return false }
+        return !isTransient && sqlState?.classCode != "42" || sqlState == .lockNotAvailable
     }
 
     /// An error of another type, which nothing here is known to throw.

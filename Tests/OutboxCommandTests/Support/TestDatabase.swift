@@ -30,8 +30,23 @@ struct TestDatabase: Sendable {
             _ = try await Migrator(session).up()
             await session.database.close()
         }
-        try await run(on: cluster.makeDatabase(template: template), body)
+        try await run(on: cluster.makeDatabase(template: template)) { database in
+            try await database.adopt()
+            try await body(database)
+        }
     }
+
+    /// Runs a test's body on a copy of a database with all migrations, as it is before anybody adopts it.
+    static func copied(_ body: (TestDatabase) async throws -> Void) async throws {
+        try await migrated { original in
+            let name = try await original.strings("SELECT current_database()::text")[0]
+            await original.database.close()
+            try await run(on: ThrowAwayPostgres.shared().makeDatabase(template: name), body)
+        }
+    }
+
+    /// Says that the tasks belong here, and are run.
+    func adopt() async throws { _ = try await database.query("SELECT outbox.adopt('deliver')") }
 
     private static func url(of configuration: DatabaseConfiguration) async throws -> String {
         try await ThrowAwayPostgres.shared().url(database: configuration.parameters["dbname"] ?? "")

@@ -61,6 +61,6 @@ extension Scenario {
     static let required: Set<String> = [
         "undisturbed", "kill", "stop", "term", "postgres", "backends", "connections", "lost-commits", "lost-claims",
         "lost-settlements", "half-open", "handlers", "late", "snapshot", "dump", "backlog",
-        "standby", "failover", "failover-async",
+        "standby", "failover", "failover-async", "restored",
     ]
 }

@@ -117,11 +117,4 @@ extension Scenario {
         try await second.stop()
         return outcome
     }
-
-    /// Nothing keeps a copy from doing the original's work again: named here so that nobody forgets it.
-    static let restored = Scenario(
-        name: "restored", summary: "a dump that is restored elsewhere must not do the original's work again",
-        isLong: false,
-        obstacle: { "nothing guards a restored copy yet: its relays would run what the original still has to do" }
-    ) { _ in Outcome() }
 }

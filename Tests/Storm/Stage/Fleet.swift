@@ -22,19 +22,22 @@ final class Fleet: Sendable {
         var kinds = ["storm.swift"]
         var memory: Int?
         var environment: [String: String] = [:]
+        /// Begins the relays' names, where a scenario has several fleets.
+        var prefix = ""
     }
 
     struct Member: Sendable {
         let sort: Sort
         let number: Int
+        let prefix: String
         var starts = 0
         var child: Child?
-        var name: String { "\(sort.rawValue)\(number).\(starts)" }
+        var name: String { "\(prefix)\(sort.rawValue)\(number).\(starts)" }
     }
 
     private let stage: Stage
     private let url: String
-    private let receiver: String
+    let receiver: String
     let settings: Settings
     private let members: Mutex<[Member]>
 
@@ -48,8 +51,8 @@ final class Fleet: Sendable {
         self.receiver = receiver
         self.settings = settings
         members = Mutex(
-            (0..<sidecars).map { Member(sort: .sidecar, number: $0 + 1) }
-                + (0..<handlers).map { Member(sort: .handlers, number: $0 + 1) })
+            (0..<sidecars).map { Member(sort: .sidecar, number: $0 + 1, prefix: settings.prefix) }
+                + (0..<handlers).map { Member(sort: .handlers, number: $0 + 1, prefix: settings.prefix) })
         for index in 0..<(sidecars + handlers) { try start(index) }
     }
 
