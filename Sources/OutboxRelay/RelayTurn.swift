@@ -43,7 +43,7 @@ struct RelayTurn {
                 loop.bell.heard()
                 events.append(.nudged)
             case .finished(let seq, let outcome):
-                if outcome == .succeeded { runs[seq] = nil }
+                if outcome == .succeeded { letGo(of: seq) }
                 haveSomeFinished = true
                 events.append(.finished(seq: seq, outcome))
             case .exchanged(.answered(let answer, let claimed)):
@@ -128,6 +128,11 @@ struct RelayTurn {
         case .stopped(let unsettled):
             unsettledAtStop = unsettled
         }
+    }
+
+    /// Of what was cancelled the engine says itself when it is over: it may be settled otherwise.
+    private mutating func letGo(of seq: Int64) {
+        if let run = runs.removeValue(forKey: seq), run.cancellation != nil { runs[seq] = run }
     }
 
     private mutating func take(_ tasks: [ClaimedTask], _ answer: Answer) {

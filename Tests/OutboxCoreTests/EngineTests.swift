@@ -260,6 +260,28 @@ import Testing
         #expect(next.failed.map(\.charged) == [true])
     }
 
+    /// Whoever tells of a dead letter needs what is known of its task.
+    @Test(arguments: [Outcome.succeeded, .released])
+    func whatIsGivenUpIsForgottenWhenItIsSettledAndNotBefore(_ outcome: Outcome) throws {
+        func forgets(_ commands: [Command]) -> Bool {
+            commands.contains { if case .forget(1) = $0 { true } else { false } }
+        }
+        var engine = engine {
+            $0.kinds["k"]?.timeout = .seconds(2)
+            $0.kinds["k"]?.retry.maxAttempts = 1
+        }
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane]))), at: .milliseconds(1))
+        _ = engine.handle(.woke, at: .seconds(3))
+        _ = engine.handle(.answered(Answer(news: news())), at: .seconds(4))
+        let sent = try #require(exchange(in: engine.handle(.woke, at: .seconds(7))))
+        #expect(sent.failed.map(\.target) == [.dead(.exhausted)])
+        #expect(!forgets(engine.handle(.finished(seq: 1, outcome), at: .seconds(8))))
+        let end = engine.handle(.answered(Answer(settled: [1], news: news())), at: .seconds(9))
+        let told = try #require(end.firstIndex { if case .buried(1, .exhausted, _) = $0 { true } else { false } })
+        #expect(forgets(Array(end[told...])))
+    }
+
     @Test func theSameInputsGiveTheSameCommands() throws {
         let claims = (1...30).map { claimed($0) }
         func commands() -> [String] {

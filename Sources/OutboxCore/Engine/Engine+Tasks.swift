@@ -54,13 +54,19 @@ extension Engine {
     mutating func noteOutcome(_ outcome: Outcome, of seq: Int64, at now: Duration, _ commands: inout [Command]) {
         guard var task = running.removeValue(forKey: seq) else { return }
         if task.isAbandoned {
-            guard outcome != .released, takeBack(task.claimed.hold) else { return commands.append(.forget(seq: seq)) }
+            guard outcome != .released, takeBack(task.claimed.hold) else {
+                // until that is settled, what is known of the task is needed to tell of it
+                if !isBeingSettled(task.claimed.hold) { commands.append(.forget(seq: seq)) }
+                return
+            }
             task.isAbandoned = false
         }
         switch outcome {
         case .succeeded:
             pending.succeeded.append(task.claimed.hold)
             pending.kindsOfSucceeded.append(task.kind)
+            // the shell lets go by itself of what was never cancelled
+            if task.cancelled != nil { commands.append(.forget(seq: seq)) }
         case .completed(let otherwise):
             // The row is gone if the handler's transaction committed: then this is refused, and that is no surprise.
             completed.insert(seq)
@@ -95,6 +101,10 @@ extension Engine {
         pending.failed.remove(at: index)
         pending.kindsOfFailed.remove(at: index)
         return true
+    }
+
+    private func isBeingSettled(_ hold: Hold) -> Bool {
+        pending.failed.contains { $0.hold == hold } || exchange?.sent.failed.contains { $0.hold == hold } ?? false
     }
 
     func timeout(of task: Running) -> Failure {
