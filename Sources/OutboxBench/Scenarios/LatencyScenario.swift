@@ -30,7 +30,8 @@ package struct LatencyScenario: Scenario {
             for waker in [Waker.notification, .polling, .nudge, .nobody] {
                 let sample = try await measure(waker, in: context)
                 samples[waker, default: []].append(sample)
-                context.note("run \(run), \(waker): p50 \(sample.milliseconds.median) ms, \(sample.corePercent ?? .nan) %")
+                context.note(
+                    "run \(run), \(waker): p50 \(sample.milliseconds.median) ms, \(sample.corePercent ?? .nan) %")
             }
         }
         let floors = samples[.notification] ?? []
