@@ -120,10 +120,9 @@ import Testing
             #expect(Set(seqs).count == 4)
 
             // the same of a rescue and of a promotion
+            _ = try await database.query("UPDATE outbox.ready SET lease_until = now()")
             try await other.run(["BEGIN"])
             try await other.run(["SELECT FROM outbox.ready ORDER BY seq LIMIT 1 FOR UPDATE"])
-            _ = try await database.query(
-                "UPDATE outbox.ready SET lease_until = now() WHERE seq > (SELECT min(seq) FROM outbox.ready)")
             _ = try await database.query("SELECT outbox.enqueue('k', '', delay => '1 hour') FROM generate_series(1, 2)")
             _ = try await database.query("UPDATE outbox.later SET run_at = now()")
             try await other.run(["SELECT FROM outbox.later ORDER BY seq LIMIT 1 FOR UPDATE"])
