@@ -224,6 +224,18 @@ import Testing
         }
     }
 
+    /// Whoever replays it says that it shall run.
+    @Test func aReplayForgetsAnExpiryThatHasPassed() async throws {
+        try await withOutbox { database in
+            try await enqueue(database)
+            _ = try await database.query("UPDATE outbox.ready SET expires_at = now() - interval '1 minute'")
+            _ = try await database.query(claim())
+            #expect(try await database.query(fail("dead")).count == 1)
+            #expect(try await database.query("SELECT outbox.replay('{1}')").count == 1)
+            #expect(try await database.count("SELECT count(*) FROM outbox.ready WHERE expires_at IS NULL") == 1)
+        }
+    }
+
     @Test func aSuspectThatIsGivenBackStaysAloneAndOneThatFailedDoesNot() async throws {
         try await withOutbox { database in
             try await enqueue(database)
