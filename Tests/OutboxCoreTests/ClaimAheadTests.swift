@@ -18,6 +18,8 @@ import Testing
         var sent: Exchange?
         var givenBack: [Int64] = []
         var seq: Int64 = 0
+        var expired: [Int64] = []
+        var expiresIn: Duration?
         let lane: LaneKey
 
         init(lane: LaneKey, _ change: (inout Engine.Settings) -> Void = { _ in }) {
@@ -36,6 +38,7 @@ import Testing
                 case .start(let seq): started.append(seq)
                 case .exchange(let exchange):
                     sent = exchange
+                    expired += exchange.failed.filter { $0.target == .dead(.expired) }.map(\.hold.seq)
                     givenBack += exchange.failed.filter { $0.target == .ready && !$0.charged }.map(\.hold.seq)
                 default: break
                 }
@@ -51,7 +54,8 @@ import Testing
             answer.settled = exchange.succeeded.map(\.seq) + exchange.failed.map(\.hold.seq)
             for _ in 0..<(exchange.round?.total ?? 0) {
                 seq += 1
-                answer.claimed.append(Claimed(hold: Hold(lane: lane, seq: seq, attempt: 1, id: .random()), kind: "k"))
+                let hold = Hold(lane: lane, seq: seq, attempt: 1, id: .random())
+                answer.claimed.append(Claimed(hold: hold, kind: "k", expiresIn: expiresIn))
             }
             note(engine.handle(.answered(answer), at: now))
         }
@@ -128,6 +132,27 @@ import Testing
         busy.finish()
         #expect(busy.started.isEmpty)
         #expect(busy.engine.ahead.waiting.isEmpty)
+    }
+
+    @Test func whatExpiresWhileItWaitsDoesNotBegin() {
+        var busy = busy()
+        busy.expiresIn = .seconds(1)
+        // until all that waits is of that kind
+        for _ in 0..<20 {
+            busy.answer()
+            busy.finish()
+            busy.now += .milliseconds(6)
+            busy.note(busy.engine.handle(.woke, at: busy.now))
+        }
+        busy.answer()
+        let waiting = busy.engine.ahead.waiting
+        #expect(!waiting.isEmpty)
+        busy.now += .seconds(2)
+        busy.finish()
+        #expect(busy.started.isEmpty)
+        busy.answer()
+        busy.note(busy.engine.handle(.woke, at: busy.now))
+        #expect(!waiting.isEmpty && Set(waiting).isSubset(of: busy.expired))
     }
 
     @Test func whatFindsNoPlaceIsGivenBackToOthers() {

@@ -213,10 +213,45 @@ import Testing
         // the lease was renewed at 10: without another renewal the handler is cancelled before 40
         _ = engine.handle(.woke, at: .seconds(21))
         _ = engine.handle(.renewalFailed, at: .seconds(22))
-        let late = engine.handle(.woke, at: .seconds(36))
+        let late = engine.handle(.woke, at: .seconds(35))
         #expect(late.contains { if case .cancel(1, .leaseLost) = $0 { true } else { false } })
         let end = engine.handle(.finished(seq: 1, .released), at: .seconds(37))
         #expect(exchange(in: end)?.settlements ?? 0 == 0, "another attempt has it: nothing is settled")
+    }
+
+    /// What is enqueued from now on is there, and a discovery may be a while off.
+    @Test func theLeafWhoseTurnComesIsAskedAtOnce() throws {
+        var engine = engine()
+        _ = engine.handle(.woke, at: .zero)
+        _ = engine.handle(.answered(Answer(claimed: [claimed(1)], news: news([lane]))), at: .milliseconds(1))
+        #expect(exchange(in: engine.handle(.nudged, at: .milliseconds(40)))?.round?.asks.map(\.lane) == [lane])
+        _ = engine.handle(.answered(Answer(news: Answer.News(currentSlot: 1))), at: .milliseconds(41))
+        let next = try #require(exchange(in: engine.handle(.nudged, at: .milliseconds(50)))?.round)
+        #expect(Set(next.asks.map(\.lane)) == [lane, LaneKey(slot: 1, name: lane.name)])
+    }
+
+    @Test func aFloorMovesBackToWhatASweepFindsBehindIt() {
+        var lane = Lane(now: .zero)
+        lane.claimed(lowest: 100, highest: 200, at: .zero)
+        lane.claimed(lowest: 201, highest: 300, at: .seconds(1))
+        #expect(lane.floor == 100)
+        lane.lower(to: 50)
+        #expect(lane.floor == 50)
+        lane.claimed(lowest: 301, highest: 400, at: .seconds(2))
+        #expect(lane.floor == 50)
+    }
+
+    @Test func aTurnOfSuspectsForWhichTasksDoNotReturnIsGivenUp() {
+        var alone = Solitude()
+        func advance(at seconds: Int, isIdle: Bool = false) -> Bool {
+            alone.advance(hasSuspects: true, isIdle: isIdle, at: .seconds(seconds))
+        }
+        #expect(!advance(at: 0) && !alone.isNormal, "nothing else is claimed meanwhile")
+        #expect(!advance(at: 31) && alone.isNormal)
+        #expect(!advance(at: 40) && alone.isNormal, "the others have as long as the turn took")
+        #expect(!advance(at: 70) && !alone.isNormal)
+        #expect(!advance(at: 110) && !alone.isNormal, "and the next one waits longer")
+        #expect(advance(at: 111, isIdle: true))
     }
 
     /// A reply may be as old as a lease: it was slow, or the relay stood still before it could read it.

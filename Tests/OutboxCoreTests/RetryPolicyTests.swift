@@ -32,6 +32,14 @@ import Testing
         #expect(Backoff(base: .zero, factor: .nan, cap: .zero).delay(afterFailure: 1, using: &random) > .zero)
     }
 
+    /// What failed together must not come back together.
+    @Test func jitterSpreadsOverHalfOfTheDelay() {
+        var random = SeededGenerator(seed: 1)
+        let delays = (0..<100).map { _ in Backoff().delay(afterFailure: 1, using: &random).inSeconds }
+        #expect(Set(delays).count > 90)
+        #expect(delays.contains { $0 < 0.6 } && delays.contains { $0 > 0.9 })
+    }
+
     private func fate(
         _ policy: RetryPolicy, charged: Bool = true, failures: Int = 1, attempt: Int = 1, after: Duration? = nil,
         limit: Int? = nil,

@@ -40,6 +40,18 @@ import Glibc
         }
     }
 
+    /// libcurl by itself would send the request again over a new connection.
+    @Test(arguments: [ScriptedServer.Reply.sendAndClose(""), .reset("")])
+    func aRequestForWhichAKeptConnectionBreaksIsNotSentTwice(reply: ScriptedServer.Reply) async throws {
+        let server = try ScriptedServer { _, number in number == 2 ? reply : .send(answer(200)) }
+        try await withDelivery(to: server) { delivery, _ in
+            #expect(await delivery.deliver(testTask()) == .succeeded)
+            #expect(await delivery.deliver(testTask(attempt: 2)).failure?.type == "reset")
+        }
+        #expect(server.requests.map { $0.header("outbox-attempt") } == ["1", "2"])
+        #expect(server.requests.map(\.connection) == [1, 1])
+    }
+
     @Test func manyRequestsRunAtOnce() async throws {
         let server = try ScriptedServer(always: .send(answer(200, body: "fine")))
         try await withDelivery(to: server) { delivery, _ in
@@ -212,6 +224,26 @@ import Glibc
             #expect(await deliver { true } == .succeeded)
             #expect(await deliver { false } == .released, "over a kept connection neither")
             #expect(server.requests.count == 1)
+        }
+    }
+
+    /// As a relay does that has no task of Swift's to cancel.
+    @Test func aDeliveryThatIsCancelledByItsNumberIsReleasedAndItsConnectionClosed() async throws {
+        let server = try ScriptedServer(always: .hold)
+        try await withDelivery(to: server) { delivery, _ in
+            let (outcomes, continuation) = AsyncStream<Outcome>.makeStream()
+            let number = delivery.begin(testTask(), while: { true }) { continuation.yield($0) }
+            var events = server.events.makeAsyncIterator()
+            guard case .request = await events.next() else {
+                Issue.record("no request came")
+                return
+            }
+            delivery.cancel(number)
+            #expect(await outcomes.first { _ in true } == .released)
+            guard case .clientLeft = await events.next() else {
+                Issue.record("the connection is still open")
+                return
+            }
         }
     }
 

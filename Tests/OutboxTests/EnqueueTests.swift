@@ -121,6 +121,54 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        ("payload[2]", "ARRAY['k'], ARRAY['', repeat('x', 1048577)]"), ("payload[1]", "ARRAY['k'], ARRAY[NULL, '']"),
+        ("kind[2]", "ARRAY['k', 'a b'], ARRAY['', '']"), ("kind[1]", "ARRAY['a b'], ARRAY['', '']"),
+        ("kinds", "ARRAY['k', 'k'], ARRAY['', '', '']"), ("kinds", "'{}', ARRAY['']"),
+        ("idempotency_key[2]", "ARRAY['k'], ARRAY['', ''], idempotency_keys => ARRAY['a', 'é']"),
+        ("idempotency_keys", "ARRAY['k'], ARRAY['', ''], idempotency_keys => ARRAY['a']"),
+        ("idempotency_keys", "ARRAY['k'], ARRAY['', ''], ids => ARRAY[gen_random_uuid()]"),
+        ("priority", "ARRAY['k'], ARRAY[''], priority => 10"),
+    ]) func oneOfManyThatCannotBeRefusesAll(argument: String, call: String) async throws {
+        try await withOutbox { database in
+            let error = await #expect(throws: PostgresError.self) {
+                _ = try await database.query(Statement("SELECT outbox.enqueue_many(\(call))", binds: []))
+            }
+            #expect(error?.sqlState == SQLState(rawValue: "22023"))
+            #expect(error?.message.contains("outbox.enqueue: \(argument) ") == true, "\(error?.message ?? "")")
+            let left = try await database.tasksLeft()
+            #expect(left == 0)
+        }
+    }
+
+    @Test func manyWaitForTheirTimeAsOneDoes() async throws {
+        try await withOutbox { database in
+            _ = try await database.query("SELECT outbox.enqueue_many(ARRAY['k'], ARRAY['', ''], delay => '1 hour')")
+            let waiting = try await database.count(
+                "SELECT count(*) FROM outbox.tasks WHERE state = 'waiting' AND run_at > now() + interval '50 minutes'")
+            #expect(waiting == 2)
+        }
+    }
+
+    /// A task that was replayed has its dead letter still, which tells of its attempts.
+    @Test func cancellingAReplayedTaskLeavesTheHistoryOfItsDeadLetter() async throws {
+        try await withOutbox { database in
+            let id = try await database.transaction { try await $0.enqueue(kind: "k", payload: []) }
+            _ = try await database.query("UPDATE outbox.ready SET attempt = 1, relay = gen_random_uuid()")
+            _ = try await database.query(
+                """
+                SELECT outbox.fail_v1(jsonb_build_array(jsonb_build_object('slot', slot, 'lane', lane, 'seq', seq, 'attempt', 1,
+                    'id', id, 'move', 'dead', 'reason', 'rejected', 'charged', true, 'type', 't', 'message', 'm')), '{}', '0')
+                FROM outbox.ready
+                """)
+            _ = try await database.query("SELECT outbox.replay('{1}')")
+            let isCancelled = try await database.query("SELECT outbox.cancel(\(PostgresUUID(id)))")[0]
+                .decode(Bool.self, at: 0)
+            #expect(isCancelled)
+            #expect(try await database.count("SELECT count(*) FROM outbox.attempts") == 1)
+        }
+    }
+
     @Test func aMissingArrayIsRefusedAndAnEmptyOneEnqueuesNothing() async throws {
         try await withOutbox { database in
             let error = await #expect(throws: PostgresError.self) {

@@ -85,6 +85,43 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        "SELECT outbox.enqueue('k', '', delay => '1 hour')",
+        """
+        INSERT INTO outbox.dead (id, reason, incident, error_type, error_message, enqueued_at, attempt, charged, crashed,
+            replays, lane, kind, payload)
+        VALUES (gen_random_uuid(), 'rejected', 1, 't', 'm', now(), 1, 1, 0, 0, '5:default', 'k', '')
+        """,
+    ]) func downRefusesToLoseTasksThatWaitAndDeadLetters(work: String) async throws {
+        try await withOutbox { database in
+            _ = try await database.query(Statement(work, binds: []))
+            for migration in Migration.all.reversed().dropLast() { try await run(migration.down, database) }
+            let refusal = await #expect(throws: PostgresError.self) { try await run(Migration.all[0].down, database) }
+            #expect(refusal?.message.contains("there are tasks or open dead letters") == true)
+        }
+    }
+
+    /// With each number of migrations applied, no other but the next goes up and no other but the last goes down.
+    @Test func noMigrationIsSkipped() async throws {
+        try await withEmptyDatabase { database in
+            for applied in 1..<Migration.all.count {
+                try await run(Migration.all[applied - 1].up, database)
+                for (index, migration) in Migration.all.enumerated() {
+                    if index != applied {
+                        let up = await #expect(throws: PostgresError.self) { try await run(migration.up, database) }
+                        let isSaid = up?.message.contains(index == 0 ? "applied already" : " follows ") == true
+                        #expect(isSaid, "\(migration.name) up after \(applied)")
+                    }
+                    if index != applied - 1 {
+                        let down = await #expect(throws: PostgresError.self) { try await run(migration.down, database) }
+                        let isSaid = down?.message.contains("the latest migration is \(applied)") == true
+                        #expect(isSaid, "\(migration.name) down after \(applied)")
+                    }
+                }
+            }
+        }
+    }
+
     @Test func migrationsApplyOnceAndInOrder() async throws {
         try await withEmptyDatabase { database in
             try await run(Migration.all[0].up, database)

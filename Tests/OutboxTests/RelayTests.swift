@@ -133,6 +133,23 @@ import Testing
         }
     }
 
+    /// Of a relay that hardly ever polls: whoever finishes has to wake it, for its settlement and for the next task.
+    @Test(.timeLimit(.minutes(2))) func aHandlerThatFinishesWakesTheRelay() async throws {
+        try await withOutbox { database in
+            try await database.transaction { transaction in
+                _ = try await transaction.enqueue(
+                    batch: try (0..<30).map { (Charge.kind, try Charge(order: $0).payload()) })
+            }
+            var configuration = RelayConfiguration(
+                concurrency: 1, lease: .seconds(3600), poll: .seconds(60) ... .seconds(60),
+                sweepInterval: .seconds(3600))
+            configuration.stopGrace = .seconds(10)
+            try await withRelay(database, [Handler(Charge.self) { _, _ in }], configuration: configuration) { _ in
+                try await eventually { try await database.tasksLeft() == 0 }
+            }
+        }
+    }
+
     @Test func findsWhatCommitsLateBehindTheFloor() async throws {
         try await withOutbox { database in
             let seen = Recorder<Int>()
