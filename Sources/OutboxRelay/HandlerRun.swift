@@ -71,7 +71,11 @@ final class HandlerRun: Sendable {
             }
             running = .direct(runner, number)
         }
-        state.withLock { $0.running = running }
+        let isCancelled = state.withLock { state in
+            state.running = running
+            return state.cancellation != nil
+        }
+        if isCancelled { cancel(running) }
     }
 
     func cancel(_ reason: Cancellation) {
@@ -79,15 +83,23 @@ final class HandlerRun: Sendable {
             state.cancellation = reason
             return state.running
         }
+        if let running { cancel(running) }
+    }
+
+    private func cancel(_ running: Running) {
         switch running {
         case .task(let task): task.cancel()
         case .direct(let runner, let number): runner.cancel(number)
-        case nil: break
         }
     }
 
-    /// Whether nobody else can have the task by now.
-    private var isHeld: Bool { state.withLock { $0.cancellation == nil && .now < $0.leaseEnds } }
+    /// Whether the attempt may begin: nobody else can have the task by now, and the relay does not stop. One whose time is
+    /// over before it had a thread begins and is cancelled like any other.
+    private var isHeld: Bool {
+        state.withLock { state in
+            (state.cancellation == nil || state.cancellation == .timedOut) && .now < state.leaseEnds
+        }
+    }
 
     func noteRenewal(until leaseEnds: ContinuousClock.Instant) { state.withLock { $0.leaseEnds = leaseEnds } }
 

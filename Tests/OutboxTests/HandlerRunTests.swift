@@ -27,7 +27,10 @@ import Testing
             id: id, kind: "k", idempotencyKey: nil, attempt: 1, headers: [], contentType: "text/plain", payload: [])
         let run = HandlerRun(
             task, hold: Hold(lane: LaneKey(slot: 0, name: "5:default"), seq: 1, attempt: 1, id: id),
-            handler: Handler(kind: "k") { _, _ in ran.record(()) }, leaseEnds: leaseEnds,
+            handler: Handler(kind: "k") { _, _ in
+                ran.record(())
+                try Task.checkCancellation()
+            }, leaseEnds: leaseEnds,
             in: RunSurroundings(store: store, logger: .quiet, mailbox: mailbox))
         before(run)
         run.start()
@@ -54,5 +57,11 @@ import Testing
     @Test func doesNotBeginWhenItIsCancelledAlready() async throws {
         let result = try await outcome(leaseEnds: .now + .seconds(3600)) { $0.cancel(.stopping) }
         #expect(result == (.released, 0))
+    }
+
+    /// Its handler is to see by itself that it has no time.
+    @Test func beginsCancelledWhenItsTimeIsOver() async throws {
+        let result = try await outcome(leaseEnds: .now + .seconds(3600)) { $0.cancel(.timedOut) }
+        #expect(result == (.released, 1))
     }
 }
