@@ -453,6 +453,51 @@ import Testing
         #expect(firsts.contains(lazy), "ageing: low priorities come forward now and then")
     }
 
+    /// A leaf gives its space back when nothing is left in it: with a little left in each, none would.
+    @Test func theOldestLeafOfALaneIsDrainedBeforeTheYoungerOnes() throws {
+        var engine = engine { $0.claimsAhead = false }
+        // leaf 0 is the current one, so the turn of leaf 1 is the longest ago
+        let leaves: [Int16] = [1, 2, 3, 0]
+        let neighbour = LaneKey(slot: 0, name: "5:neighbour")
+        var waiting = Dictionary(uniqueKeysWithValues: leaves.map { (LaneKey(slot: $0, name: lane.name), 50) })
+        waiting[neighbour] = 50
+        let known = waiting.keys.sorted { ($0.slot, $0.name) < ($1.slot, $1.name) }
+        var now = Duration.zero
+        var seq: Int64 = 0
+        var next = exchange(in: engine.handle(.woke, at: now))
+        var order: [LaneKey] = []
+        while waiting.values.contains(where: { $0 > 0 }) {
+            let round = try #require(next?.round)
+            now += .milliseconds(1)
+            // as the claim does: in the order of the lanes asked, up to the limit of each and the total
+            var claims: [Claimed] = []
+            for ask in round.asks {
+                let count = min(ask.limit, waiting[ask.lane] ?? 0, round.total - claims.count)
+                for _ in 0..<count {
+                    seq += 1
+                    claims.append(claimed(seq, lane: ask.lane))
+                }
+                waiting[ask.lane, default: 0] -= count
+                order += Array(repeating: ask.lane, count: count)
+            }
+            let finished = claims.map { Event.finished(seq: $0.hold.seq, .succeeded) }
+            next = exchange(
+                in: engine.handle([.answered(Answer(claimed: claims, news: news(known)))] + finished, at: now))
+            while next == nil {
+                now = try #require(engine.nextWake)
+                next = exchange(in: engine.handle(.woke, at: now))
+            }
+        }
+        for (older, younger) in zip(leaves, leaves.dropFirst()) {
+            let last = try #require(order.lastIndex { $0.slot == older && $0.name == lane.name })
+            let early = order[..<last].count { $0.slot == younger && $0.name == lane.name }
+            // the one claim that is made before it is known how much an older leaf has
+            #expect(early <= engine.settings.capacity, "leaf \(older) before leaf \(younger)")
+        }
+        let ofNeighbour = try #require(order.lastIndex(of: neighbour))
+        #expect(ofNeighbour < order.count * 3 / 4, "the lanes share: a lane of four leaves is one lane")
+    }
+
     /// Whatever happens, a wake that the engine asked for leads to a command or to a later wake: it never spins.
     @Test(arguments: [UInt64](0..<200)) func neverAsksToBeWokenInVain(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)

@@ -66,38 +66,61 @@ extension Engine {
         )
     }
 
-    /// The lanes to ask, the most urgent priority first and the oldest leaf first within a lane. Lanes of one priority
+    /// The lanes to ask, the most urgent priority first, and of each lane the oldest leaf first. Lanes of one priority
     /// take turns and share what is free, so that a full lane does not starve its neighbours; and every eighth claim
     /// begins anywhere, so that low priorities come forward in the end.
+    ///
+    /// While the oldest leaf of a lane has all that is asked for, the younger ones are not asked: a leaf's space is given
+    /// back when it is drained, and with a little left in each none would be.
     private mutating func asks(total: Int, sweeps: Bool, at now: Duration) -> [Round.Ask] {
         turn += 1
         func age(_ slot: Int16) -> Int16 { currentSlot.map { ($0 - slot + 4) % 4 } ?? 0 }
         let keys = lanes.keys.filter { !$0.runsAlone }.sorted {
             ($0.priority, $0.name, age($1.slot)) < ($1.priority, $1.name, age($0.slot))
         }
-        guard !keys.isEmpty else { return [] }
-        var ordered: [LaneKey] = []
+        let names = Self.runs(of: keys) { $0.name }
+        var ordered: [ArraySlice<LaneKey>] = []
         if turn % 8 == 0 {
-            ordered = Self.rotated(keys[...], by: turn / 8)
+            ordered = Self.rotated(names[...], by: turn / 8)
         } else {
-            var first = 0
-            while first < keys.count {
-                let end = keys[first...].firstIndex { $0.priority != keys[first].priority } ?? keys.count
-                ordered += Self.rotated(keys[first..<end], by: turn)
-                first = end
+            for equals in Self.runs(of: names, by: { $0.first?.priority }) {
+                ordered += Self.rotated(equals, by: turn)
             }
         }
-        let busy = lanes.values.count { now - $0.lastYield < .seconds(1) }
+        let busy = names.count { $0.contains { now - (lanes[$0]?.lastYield ?? .zero) < .seconds(1) } }
         let share = total == 0 ? 0 : max(1, (total + max(busy, 1) - 1) / max(busy, 1))
-        return ordered.prefix(Self.mostLanes).map { key in
-            let lane = lanes[key] ?? Lane(now: now)
-            return Round.Ask(lane: key, floor: sweeps ? 0 : lane.floor, limit: share, ceiling: lane.ceiling)
+        var asks: [Round.Ask] = []
+        for leaves in ordered where asks.count < Self.mostLanes {
+            var limit = share
+            for key in leaves {
+                guard var lane = lanes[key] else { continue }
+                if limit == 0 {
+                    lane.passedOver(at: now)
+                    lanes[key] = lane
+                }
+                asks.append(Round.Ask(lane: key, floor: sweeps ? 0 : lane.floor, limit: limit, ceiling: lane.ceiling))
+                if lane.isDeep { limit = 0 }
+            }
         }
+        return asks
     }
 
-    private static func rotated(_ keys: ArraySlice<LaneKey>, by turn: Int) -> [LaneKey] {
-        let start = keys.startIndex + turn % keys.count
-        return Array(keys[start...] + keys[..<start])
+    /// What is next to each other and has the same key, together.
+    private static func runs<T, Key: Equatable>(of all: [T], by key: (T) -> Key) -> [ArraySlice<T>] {
+        var runs: [ArraySlice<T>] = []
+        var first = 0
+        while first < all.count {
+            let end = all[first...].firstIndex { key($0) != key(all[first]) } ?? all.count
+            runs.append(all[first..<end])
+            first = end
+        }
+        return runs
+    }
+
+    private static func rotated<T>(_ some: ArraySlice<T>, by turn: Int) -> [T] {
+        guard !some.isEmpty else { return [] }
+        let start = some.startIndex + turn % some.count
+        return Array(some[start...] + some[..<start])
     }
 
     mutating func noteAnswer(_ answer: Answer, at now: Duration, _ commands: inout [Command]) {
@@ -163,10 +186,17 @@ extension Engine {
             return
         }
         let isFull = answer.claimed.count >= round.total || answer.stoppedAtBytes
-        var reachedLimit = false
-        for ask in round.asks where ask.limit > 0 {
-            if let here = found[ask.lane], here.count >= ask.limit { reachedLimit = true }
-            if !isFull, found[ask.lane]?.count ?? 0 < ask.limit { lanes[ask.lane]?.drained() }
+        var isMoreLikely = isFull
+        for ask in round.asks {
+            // a lane's younger leaf, passed over for an older one
+            guard ask.limit > 0 else {
+                if round.total > 0, !ask.lane.runsAlone { isMoreLikely = true }
+                continue
+            }
+            let isDeep = found[ask.lane]?.count ?? 0 >= ask.limit
+            if isDeep { isMoreLikely = true }
+            // what the total or the bytes left no room for may be deep
+            if isDeep || !isFull { lanes[ask.lane]?.wasRead(toItsEnd: !isDeep) }
         }
         for (key, here) in found {
             var lane = lanes[key] ?? Lane(now: now)
@@ -176,7 +206,7 @@ extension Engine {
         }
         lanes = lanes.filter { $0.key.runsAlone || now - $0.value.lastYield < Self.laneMemory }
         guard round.total > 0 else { return }
-        expectsMore = !answer.claimed.isEmpty && (isFull || reachedLimit)
+        expectsMore = isMoreLikely
         if !answer.claimed.isEmpty { lastFound = now }
         // A quarter of the time for which nothing has come: a task waits for a small part of the usual time between two, and
         // the polls from one to the next are few however far apart they are.

@@ -25,8 +25,10 @@ struct Lane: Sendable {
     private(set) var floor: Int64 = 0
     /// Up to which seq there may be leases to rescue; everything, once a claim has read the lane to its end.
     private(set) var ceiling: Int64 = 0
-    /// When a claim last found a task here.
+    /// When a claim last found a task here, or passed it over.
     private(set) var lastYield: Duration
+    /// Whether the last claim found as many tasks here as it asked for.
+    private(set) var isDeep = false
     /// Long enough for most transactions to commit after they drew their seq; the sweep finds the others.
     private static let floorLag: Duration = .milliseconds(250)
     private var candidate: (lowest: Int64, since: Duration)?
@@ -44,8 +46,14 @@ struct Lane: Sendable {
         }
     }
 
-    /// A claim read the lane to its end.
-    mutating func drained() { ceiling = .max }
+    /// A claim asked for more than there was, or got all that it asked for.
+    mutating func wasRead(toItsEnd: Bool) {
+        isDeep = !toItsEnd
+        if toItsEnd { ceiling = .max }
+    }
+
+    /// A claim did not ask here, because an older leaf of the lane has enough.
+    mutating func passedOver(at now: Duration) { lastYield = now }
 
     /// A sweep found tasks behind the floor.
     mutating func lower(to seq: Int64) {
