@@ -498,6 +498,41 @@ import Testing
         #expect(ofNeighbour < order.count * 3 / 4, "the lanes share: a lane of four leaves is one lane")
     }
 
+    /// Another relay drained the older leaf: that is noticed although the neighbour alone fills every claim.
+    @Test func aYoungerLeafIsAskedWhenTheOlderOneGivesNothingAnyMore() throws {
+        var engine = engine {
+            $0.capacity = 1
+            $0.claimsAhead = false
+        }
+        let (older, neighbour) = (LaneKey(slot: 1, name: lane.name), LaneKey(slot: 0, name: "5:neighbour"))
+        var now = Duration.zero
+        _ = engine.handle(.woke, at: now)
+        var claim = claimed(1, lane: older)
+        var known = [older, lane, neighbour]
+        for seq in Int64(2)..<20 {
+            now += .milliseconds(1)
+            var next = exchange(
+                in: engine.handle(
+                    [
+                        .answered(Answer(claimed: [claim], news: news(known))),
+                        .finished(seq: claim.hold.seq, .succeeded),
+                    ], at: now))
+            while next == nil {
+                now = try #require(engine.nextWake)
+                next = exchange(in: engine.handle(.woke, at: now))
+            }
+            known = []
+            let asks = try #require(next?.round).asks
+            let asked = asks.filter { $0.limit > 0 }.map(\.lane)
+            // the older leaf gives one more, so that it seems to have enough, and then nothing
+            let isFirst = seq == 2
+            let found = isFirst ? older : asked.first { $0 != older } ?? neighbour
+            if found == lane { return }
+            claim = claimed(seq, lane: found)
+        }
+        Issue.record("the younger leaf was never asked first")
+    }
+
     /// Whatever happens, a wake that the engine asked for leads to a command or to a later wake: it never spins.
     @Test(arguments: [UInt64](0..<200)) func neverAsksToBeWokenInVain(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)

@@ -187,7 +187,9 @@ extension Engine {
         }
         let isFull = answer.claimed.count >= round.total || answer.stoppedAtBytes
         var isMoreLikely = isFull
-        for ask in round.asks {
+        // a claim takes the lanes in their order: what comes before one that gave something was read as far as asked
+        let lastRead = round.asks.lastIndex { found[$0.lane] != nil } ?? 0
+        for (index, ask) in round.asks.enumerated() {
             // a lane's younger leaf, passed over for an older one
             guard ask.limit > 0 else {
                 if round.total > 0, !ask.lane.runsAlone { isMoreLikely = true }
@@ -195,8 +197,8 @@ extension Engine {
             }
             let isDeep = found[ask.lane]?.count ?? 0 >= ask.limit
             if isDeep { isMoreLikely = true }
-            // what the total or the bytes left no room for may be deep
-            if isDeep || !isFull { lanes[ask.lane]?.wasRead(toItsEnd: !isDeep) }
+            // what the total or the bytes left no room for may be deep still
+            if isDeep || !isFull || index < lastRead { lanes[ask.lane]?.wasRead(toItsEnd: !isDeep) }
         }
         for (key, here) in found {
             var lane = lanes[key] ?? Lane(now: now)

@@ -25,7 +25,7 @@ struct Lane: Sendable {
     private(set) var floor: Int64 = 0
     /// Up to which seq there may be leases to rescue; everything, once a claim has read the lane to its end.
     private(set) var ceiling: Int64 = 0
-    /// When a claim last found a task here, or passed it over.
+    /// When a claim last found a task here, or passed the leaf over for an older one.
     private(set) var lastYield: Duration
     /// Whether the last claim found as many tasks here as it asked for.
     private(set) var isDeep = false
@@ -46,7 +46,7 @@ struct Lane: Sendable {
         }
     }
 
-    /// A claim asked for more than there was, or got all that it asked for.
+    /// A claim asked for more than there was; otherwise it got all that it asked for.
     mutating func wasRead(toItsEnd: Bool) {
         isDeep = !toItsEnd
         if toItsEnd { ceiling = .max }
