@@ -198,7 +198,8 @@ extension Engine {
             let isDeep = found[ask.lane]?.count ?? 0 >= ask.limit
             if isDeep { isMoreLikely = true }
             // what the total or the bytes left no room for may be deep still
-            if isDeep || !isFull || index < lastRead { lanes[ask.lane]?.wasRead(toItsEnd: !isDeep) }
+            if isDeep || !isFull || index < lastRead { lanes[ask.lane]?.wasAsked(isDeep: isDeep) }
+            if !isDeep, !isFull { lanes[ask.lane]?.drained() }
         }
         for (key, here) in found {
             var lane = lanes[key] ?? Lane(now: now)

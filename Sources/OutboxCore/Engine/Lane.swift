@@ -46,11 +46,11 @@ struct Lane: Sendable {
         }
     }
 
-    /// A claim asked for more than there was; otherwise it got all that it asked for.
-    mutating func wasRead(toItsEnd: Bool) {
-        isDeep = !toItsEnd
-        if toItsEnd { ceiling = .max }
-    }
+    /// A claim read the lane to its end.
+    mutating func drained() { ceiling = .max }
+
+    /// A claim got all that it asked for, or less.
+    mutating func wasAsked(isDeep: Bool) { self.isDeep = isDeep }
 
     /// A claim did not ask here, because an older leaf of the lane has enough.
     mutating func passedOver(at now: Duration) { lastYield = now }
